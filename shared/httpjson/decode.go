@@ -1,0 +1,180 @@
+// Package httpjson reads JSON requests strictly and writes JSON responses and RFC 9457 problems. It holds the one table
+// from kinds of failure to HTTP status. It is not a router and knows nothing of any endpoint.
+package httpjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Validator is implemented by request bodies that check themselves. Validate returns one FieldError for every field
+// whose value is not acceptable, and nil when all are.
+type Validator interface {
+	Validate() []FieldError
+}
+
+// Decode reads the body of r, which must be one JSON object of at most limit bytes, into v, a pointer to a struct. It
+// returns a *Problem: 415 for another content type, 413 for a body over limit, 400 for anything that is not one JSON
+// object in UTF-8, and 400 that names every field that is unknown, duplicate, of a wrong type, or refused by v's
+// Validate.
+func Decode(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return &Problem{Status: http.StatusUnsupportedMediaType, Detail: "the content type must be application/json"}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return &Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
+		}
+		return &Problem{Status: http.StatusBadRequest, Detail: "the body could not be read", Err: err}
+	}
+	return Unmarshal(body, v)
+}
+
+// Unmarshal is Decode for a body that was read already; it checks neither content type nor size.
+func Unmarshal(body []byte, v any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return &Problem{Status: http.StatusBadRequest, Detail: "the body is empty"}
+	}
+	if !utf8.Valid(body) {
+		return &Problem{Status: http.StatusBadRequest, Detail: "the body is not valid UTF-8"}
+	}
+	members, bad, err := object(body)
+	if err != nil {
+		return &Problem{Status: http.StatusBadRequest, Detail: err.Error()}
+	}
+	bad = append(bad, assign(members, reflect.ValueOf(v).Elem())...)
+	if val, ok := v.(Validator); ok && len(bad) == 0 {
+		bad = append(bad, val.Validate()...)
+	}
+	if len(bad) > 0 {
+		slices.SortStableFunc(bad, func(a, b FieldError) int { return strings.Compare(a.Field, b.Field) })
+		return &Problem{Status: http.StatusBadRequest, Detail: "the request has fields that are not acceptable", Errors: bad}
+	}
+	return nil
+}
+
+// object splits one JSON object into its members and reports duplicate names.
+func object(body []byte) (map[string]json.RawMessage, []FieldError, error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if tok, err := dec.Token(); err != nil {
+		return nil, nil, syntaxError(err)
+	} else if tok != json.Delim('{') {
+		return nil, nil, errors.New("the body must be a JSON object")
+	}
+	members := map[string]json.RawMessage{}
+	var bad []FieldError
+	for dec.More() {
+		tok, err := dec.Token()
+		if err != nil {
+			return nil, nil, syntaxError(err)
+		}
+		name, ok := tok.(string)
+		if !ok {
+			return nil, nil, errors.New("the body is not valid JSON")
+		}
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return nil, nil, syntaxError(err)
+		}
+		if _, seen := members[name]; seen {
+			bad = append(bad, FieldError{clip(name), "appears more than once"})
+		}
+		members[name] = raw
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, nil, syntaxError(err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, nil, errors.New("the body must be one JSON object and nothing after it")
+	}
+	return members, bad, nil
+}
+
+func syntaxError(err error) error {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("the body is not valid JSON at byte %d", syntax.Offset)
+	}
+	return errors.New("the body is not valid JSON: it ends too early")
+}
+
+// assign decodes each member into the field of the same JSON name, and goes on after errors so that all are found.
+func assign(members map[string]json.RawMessage, target reflect.Value) []FieldError {
+	fields := map[string]reflect.Value{}
+	for i := range target.NumField() {
+		if name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
+			fields[name] = target.Field(i)
+		}
+	}
+	var bad []FieldError
+	for name, raw := range members {
+		field, ok := fields[name]
+		if !ok {
+			bad = append(bad, FieldError{clip(name), "unknown field"})
+			continue
+		}
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(field.Addr().Interface()); err != nil {
+			bad = append(bad, fieldError(name, err))
+		}
+	}
+	return bad
+}
+
+func fieldError(name string, err error) FieldError {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		if wrong.Field != "" {
+			name += "." + wrong.Field
+		}
+		return FieldError{name, fmt.Sprintf("must be %s, not %s", jsonType(wrong.Type), wrong.Value)}
+	}
+	if text, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return FieldError{name + "." + clip(strings.Trim(text, `"`)), "unknown field"}
+	}
+	// What remains comes from UnmarshalText and UnmarshalJSON methods of ours, whose texts are made for callers.
+	return FieldError{name, clip(err.Error())}
+}
+
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return jsonType(t.Elem())
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64, reflect.Int32:
+		return "a whole number"
+	case reflect.Float64, reflect.Float32:
+		return "a number"
+	case reflect.Slice:
+		return "an array"
+	}
+	return "an object"
+}
+
+// clip keeps what a caller sent from filling a response.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	cut := most
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}

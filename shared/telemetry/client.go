@@ -1,0 +1,191 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Sink carries telemetry out of the process. Record, Emit and Event must not block on the network and never fail the
+// request: what a sink cannot deliver, it counts and reports as a "llm.telemetry.dropped" point of its own.
+type Sink interface {
+	// Begin opens the span of a request, as a child of the trace in header when there is one, and returns a context
+	// that carries it.
+	Begin(ctx context.Context, name string, header http.Header) (context.Context, Span)
+	// Record makes the spans of an exchange below the span in ctx.
+	Record(ctx context.Context, e *Exchange)
+	// Emit sends metric points, every one as a distribution.
+	Emit(points []Point)
+	// Event posts an event for people and for the audit trail.
+	Event(ctx context.Context, e Event)
+	// Flush waits until everything recorded so far was acknowledged, or ctx ends; then it returns an error that says
+	// how much was not.
+	Flush(ctx context.Context) error
+}
+
+// Span is the span of one request.
+type Span interface {
+	// Trace returns the identifiers for logs and responses.
+	Trace() Trace
+	// Inject adds the headers that carry the trace to another service.
+	Inject(header http.Header)
+	// End closes the span with an HTTP status; err is nil when the request did not fail.
+	End(status int, err error)
+}
+
+// Trace identifies a span as Datadog's log correlation wants it: a 128-bit hexadecimal trace and a decimal span.
+type Trace struct {
+	TraceID string
+	SpanID  string
+}
+
+// Event is something that people should see on a timeline: an override made, refused or reverted.
+type Event struct {
+	Title string
+	Text  string
+	// Type is "info", "success", "warning" or "error".
+	Type string
+	Tags []string
+	// AggregationKey groups the events of one override.
+	AggregationKey string
+}
+
+type spanKey struct{}
+
+// TraceFrom returns the trace of the request that ctx belongs to; zero when there is none.
+func TraceFrom(ctx context.Context) Trace {
+	if span, ok := ctx.Value(spanKey{}).(Span); ok {
+		return span.Trace()
+	}
+	return Trace{}
+}
+
+// Inject adds the trace of ctx to the headers of a call to another service.
+func Inject(ctx context.Context, header http.Header) {
+	if span, ok := ctx.Value(spanKey{}).(Span); ok {
+		span.Inject(header)
+	}
+}
+
+// Options are the dependencies of a Client.
+type Options struct {
+	// Sink is required.
+	Sink Sink
+	// Logger is required; it is best made by NewLogger.
+	Logger *slog.Logger
+	// Function is the deployed function's name, the tag of metrics that do not come from an exchange.
+	Function string
+	// FlushTimeout bounds Flush; 300 ms when zero.
+	FlushTimeout time.Duration
+}
+
+// Client records what the functions do. A nil *Client is valid and records nothing.
+type Client struct {
+	opts    Options
+	metrics map[string]Metric
+}
+
+// New checks the options and returns a Client.
+func New(opts Options) (*Client, error) {
+	if opts.Sink == nil || opts.Logger == nil {
+		return nil, errors.New("telemetry: Sink and Logger are required")
+	}
+	if opts.FlushTimeout == 0 {
+		opts.FlushTimeout = 300 * time.Millisecond
+	}
+	c := &Client{opts: opts, metrics: map[string]Metric{}}
+	for _, m := range catalogue {
+		c.metrics[m.Name] = m
+	}
+	return c, nil
+}
+
+// Begin opens the span of a request. The caller must End it.
+func (c *Client) Begin(ctx context.Context, name string, header http.Header) (context.Context, Span) {
+	if c == nil {
+		return ctx, noSpan{}
+	}
+	ctx, span := c.opts.Sink.Begin(ctx, name, header)
+	return context.WithValue(ctx, spanKey{}, span), span
+}
+
+// Record derives spans, metrics and the log line from one exchange.
+func (c *Client) Record(ctx context.Context, e *Exchange) {
+	if c == nil {
+		return
+	}
+	c.opts.Sink.Record(ctx, e)
+	c.opts.Sink.Emit(Points(e))
+	c.opts.Logger.LogAttrs(ctx, level(e), "request", LogAttrs(e)...)
+}
+
+// Add emits one point of a metric that does not come from an exchange. A name or tag key that the catalogue does not
+// list is a defect: the point is not sent, it is counted as dropped, and the log says so.
+func (c *Client) Add(ctx context.Context, metric string, value float64, tags ...string) {
+	if c == nil {
+		return
+	}
+	if !slices.ContainsFunc(tags, func(t string) bool { return strings.HasPrefix(t, "function:") }) {
+		tags = append(slices.Clip(tags), "function:"+c.opts.Function)
+	}
+	if err := c.check(metric, tags); err != nil {
+		c.opts.Logger.ErrorContext(ctx, "metric not in the catalogue", slog.String("error.message", err.Error()))
+		c.opts.Sink.Emit([]Point{{"llm.telemetry.dropped", 1, []string{"function:" + c.opts.Function, "reason:not_in_catalogue"}}})
+		return
+	}
+	c.opts.Sink.Emit([]Point{{metric, value, tags}})
+}
+
+func (c *Client) check(metric string, tags []string) error {
+	m, ok := c.metrics[metric]
+	if !ok {
+		return fmt.Errorf("metric %q is unknown", metric)
+	}
+	for _, tag := range tags {
+		key, _, _ := strings.Cut(tag, ":")
+		if !slices.Contains(m.Tags, key) {
+			return fmt.Errorf("metric %q has no tag %q", metric, key)
+		}
+	}
+	return nil
+}
+
+// Event posts an event.
+func (c *Client) Event(ctx context.Context, e Event) {
+	if c != nil {
+		c.opts.Sink.Event(ctx, e)
+	}
+}
+
+// Logger returns the client's logger; a nil Client has one that discards.
+func (c *Client) Logger() *slog.Logger {
+	if c == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.opts.Logger
+}
+
+// Flush waits, at most for FlushTimeout, until what was recorded is acknowledged. It is called once at the end of every
+// request, before the response ends, because the platform may freeze the process right after. What it could not
+// deliver is logged; the sink counts it.
+func (c *Client) Flush(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.FlushTimeout)
+	defer cancel()
+	if err := c.opts.Sink.Flush(ctx); err != nil {
+		c.opts.Logger.WarnContext(ctx, "telemetry not acknowledged", slog.String("error.message", err.Error()))
+	}
+}
+
+type noSpan struct{}
+
+func (noSpan) Trace() Trace       { return Trace{} }
+func (noSpan) Inject(http.Header) {}
+func (noSpan) End(int, error)     {}
