@@ -1,0 +1,127 @@
+package cache_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/llm-reliability/control-plane/shared/cache"
+	"github.com/llm-reliability/control-plane/shared/llm"
+)
+
+var start = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+func newCache(t testing.TB, maxBytes uint64) *cache.Cache {
+	t.Helper()
+	c, err := cache.New(cache.Options{MaxBytes: maxBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestGetHonoursTheAgeThatTheCallerAllows(t *testing.T) {
+	c := newCache(t, 0)
+	c.Put("k", llm.Response{Text: "answer", Finish: llm.FinishStop}, start)
+	for name, tt := range map[string]struct {
+		maxAge time.Duration
+		after  time.Duration
+		want   bool
+	}{
+		"younger than allowed":              {time.Minute, 59 * time.Second, true},
+		"exactly as old as allowed":         {time.Minute, time.Minute, true},
+		"older than allowed":                {time.Minute, time.Minute + 1, false},
+		"older, but a longer age allows it": {time.Hour, 30 * time.Minute, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, ok := c.Get("k", tt.maxAge, start.Add(tt.after)); ok != tt.want {
+				t.Errorf("Get found it: %v, want %v", ok, tt.want)
+			}
+		})
+	}
+}
+
+func TestPutKeepsOnlyCompleteAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		response llm.Response
+		want     bool
+	}{
+		"a complete answer is kept":        {llm.Response{Text: "a", Finish: llm.FinishStop}, true},
+		"a truncated answer is not kept":   {llm.Response{Text: "a", Finish: llm.FinishLength}, false},
+		"a filtered answer is not kept":    {llm.Response{Text: "a", Finish: llm.FinishBlocked}, false},
+		"an empty answer is not kept":      {llm.Response{Finish: llm.FinishStop}, false},
+		"an unfinished answer is not kept": {llm.Response{Text: "a"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCache(t, 0)
+			c.Put("k", tt.response, start)
+			if _, ok := c.Get("k", time.Hour, start); ok != tt.want {
+				t.Errorf("kept: %v, want %v", ok, tt.want)
+			}
+		})
+	}
+}
+
+func TestWeightIsBounded(t *testing.T) {
+	c := newCache(t, 64<<10)
+	text := strings.Repeat("x", 8<<10)
+	for i := range 100 {
+		c.Put(fmt.Sprint(i), llm.Response{Text: text, Finish: llm.FinishStop}, start)
+	}
+	kept := 0
+	for i := range 100 {
+		if _, ok := c.Get(fmt.Sprint(i), time.Hour, start); ok {
+			kept++
+		}
+	}
+	if kept == 0 || kept > 8 {
+		t.Errorf("kept %d answers of 8 KiB within 64 KiB, want 1 to 8", kept)
+	}
+}
+
+func TestKeyTellsRequestsApart(t *testing.T) {
+	zero, one := 0.0, 1.0
+	base := llm.Request{Type: llm.QA, Messages: []llm.Message{{Role: llm.User, Content: "ab"}}, Question: "q", Document: "d"}
+	keys := map[string]string{}
+	add := func(name, caller, model string, change func(*llm.Request)) {
+		req := base
+		if change != nil {
+			change(&req)
+		}
+		k := cache.Key(caller, model, req)
+		for other, otherKey := range keys {
+			if k == otherKey {
+				t.Errorf("%q and %q have the same key", name, other)
+			}
+		}
+		keys[name] = k
+	}
+	add("base", "caller", "standard", nil)
+	add("another caller", "caller2", "standard", nil)
+	add("another tier", "caller", "economy", nil)
+	add("text moved between fields", "caller", "standard", func(r *llm.Request) { r.Question, r.Document = "qd", "" })
+	add("messages split differently", "caller", "standard", func(r *llm.Request) {
+		r.Messages = []llm.Message{{Role: llm.User, Content: "a"}, {Role: llm.User, Content: "b"}}
+	})
+	add("temperature zero is not absent", "caller", "standard", func(r *llm.Request) { r.Temperature = &zero })
+	add("temperature", "caller", "standard", func(r *llm.Request) { r.Temperature = &one })
+	add("another cap", "caller", "standard", func(r *llm.Request) { r.MaxTokens = 7 })
+	add("a stop string", "caller", "standard", func(r *llm.Request) { r.Stop = []string{"x"} })
+	add("another type", "caller", "standard", func(r *llm.Request) { r.Type = llm.Chat })
+	if got := cache.Key("caller", "standard", base); got != keys["base"] {
+		t.Error("the same request has two keys")
+	}
+}
+
+func BenchmarkHit(b *testing.B) {
+	c := newCache(b, 0)
+	req := llm.Request{Type: llm.QA, Question: "Who may grant a licence?", Document: strings.Repeat("A sentence of some length. ", 500)}
+	c.Put(cache.Key("caller", "standard", req), llm.Response{Text: "answer", Finish: llm.FinishStop}, start)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := c.Get(cache.Key("caller", "standard", req), time.Hour, start); !ok {
+			b.Fatal("miss")
+		}
+	}
+}
