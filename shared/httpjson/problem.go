@@ -90,8 +90,8 @@ func FromError(err error) *Problem {
 	return out
 }
 
-// WriteProblem sends p as application/problem+json; it fills in Type and Title from the status.
-func WriteProblem(w http.ResponseWriter, p *Problem, requestID string) {
+// Document returns p as it is sent: with the request ID, and with Type and Title filled in from the status.
+func (p *Problem) Document(requestID string) Problem {
 	doc := *p
 	doc.RequestID = requestID
 	if doc.Type == "" {
@@ -100,8 +100,13 @@ func WriteProblem(w http.ResponseWriter, p *Problem, requestID string) {
 	if doc.Title == "" {
 		doc.Title = Title(doc.Status)
 	}
+	return doc
+}
+
+// WriteProblem sends p as application/problem+json.
+func WriteProblem(w http.ResponseWriter, p *Problem, requestID string) {
 	SetRetryAfter(w.Header(), p.RetryAfter)
-	write(w, doc.Status, "application/problem+json", doc)
+	write(w, p.Status, "application/problem+json", p.Document(requestID))
 }
 
 // SetRetryAfter sets the Retry-After header in whole seconds, rounded up; it does nothing for 0.
