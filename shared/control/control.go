@@ -84,9 +84,15 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// The kinds of Source.
+const (
+	Monitor  = "monitor"
+	Operator = "operator"
+)
+
 // Source says who asked for an override and why.
 type Source struct {
-	// Kind is "monitor" or "operator".
+	// Kind is Monitor or Operator.
 	Kind string `json:"kind"`
 	// Monitor and MonitorID name the monitor, WorkflowRun the run of the workflow that it started.
 	Monitor     string `json:"monitor,omitempty"`
