@@ -61,6 +61,8 @@ type Exchange struct {
 	Question string
 	Document string
 	Output   string
+	// Finish says why the answer ended; empty when there is none.
+	Finish llm.FinishReason
 	// PromptID and PromptVersion name the prompt template, where one was used.
 	PromptID      string
 	PromptVersion string
