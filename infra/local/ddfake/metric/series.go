@@ -1,0 +1,274 @@
+package metric
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/DataDog/sketches-go/ddsketch"
+)
+
+// Series is one group of a query's answer.
+type Series struct {
+	// Group names the group, such as "function:qa" or "function:qa,model:m"; "*" for a query without groups.
+	Group string
+	// Tags are the group's tags, in the order of the query.
+	Tags []string
+	// From is the start of the first interval.
+	From     time.Time
+	Interval time.Duration
+	// Values holds one value per interval. NaN means that there was no data, which is not zero.
+	Values []float64
+}
+
+// grid is n intervals of equal width, in Unix seconds.
+type grid struct {
+	from, width int64
+	n           int
+}
+
+// result is the answer of one node by group. Groups of a zero result that are absent read as 0.
+type result struct {
+	constant bool // one value for every group
+	zero     bool
+	groups   map[string][]float64
+}
+
+// Series answers a query for the intervals from, from+interval, … that begin before to. Times are cut to seconds. Groups are in
+// the order of their names.
+func (s *Store) Series(q Query, from, to time.Time, interval time.Duration) []Series {
+	g := grid{from: from.Unix(), width: max(seconds(interval), 1)}
+	g.n = int(max((to.Unix()-g.from+g.width-1)/g.width, 0))
+	if q.root == nil || g.n == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	r := q.root.evaluate(s, g)
+	s.mu.Unlock()
+	if len(q.by) == 0 && len(r.groups) == 0 && r.zero {
+		r.groups = map[string][]float64{"*": constant(0, g.n)}
+	}
+	var out []Series
+	for _, group := range slices.Sorted(maps.Keys(r.groups)) {
+		sr := Series{
+			Group: group, From: time.Unix(g.from, 0).UTC(),
+			Interval: time.Duration(g.width) * time.Second, Values: r.groups[group],
+		}
+		if group != "*" {
+			sr.Tags = strings.Split(group, ",")
+		}
+		out = append(out, sr)
+	}
+	return out
+}
+
+func constant(v float64, n int) []float64 { return slices.Repeat([]float64{v}, n) }
+
+func (n number) evaluate(_ *Store, g grid) result {
+	return result{constant: true, groups: map[string][]float64{"*": constant(float64(n), g.n)}}
+}
+
+func (n *zero) evaluate(s *Store, g grid) result {
+	r := n.of.evaluate(s, g)
+	for _, values := range r.groups {
+		for i, v := range values {
+			if math.IsNaN(v) {
+				values[i] = 0
+			}
+		}
+	}
+	r.zero = true
+	return r
+}
+
+func (n *binary) evaluate(s *Store, g grid) result {
+	l, r := n.left.evaluate(s, g), n.right.evaluate(s, g)
+	out := result{constant: l.constant && r.constant, zero: l.zero && r.zero, groups: map[string][]float64{}}
+	names := map[string]bool{}
+	for _, side := range []result{l, r} {
+		for group := range side.groups {
+			if !side.constant || out.constant {
+				names[group] = true
+			}
+		}
+	}
+	for group := range names {
+		a, b := l.at(group, g.n), r.at(group, g.n)
+		if a == nil || b == nil {
+			continue
+		}
+		values := make([]float64, g.n)
+		for i := range values {
+			values[i] = apply(n.op, a[i], b[i])
+		}
+		out.groups[group] = values
+	}
+	return out
+}
+
+// at returns the values of a group, or nil when the group has none.
+func (r result) at(group string, n int) []float64 {
+	switch values, ok := r.groups[group]; {
+	case ok:
+		return values
+	case r.constant:
+		return r.groups["*"]
+	case r.zero:
+		return constant(0, n)
+	}
+	return nil
+}
+
+// apply does one operation. NaN, no data, stays NaN, and a division by zero has no value.
+func apply(op byte, a, b float64) float64 {
+	switch op {
+	case '+':
+		return a + b
+	case '-':
+		return a - b
+	case '*':
+		return a * b
+	}
+	if b == 0 {
+		return math.NaN()
+	}
+	return a / b
+}
+
+// cell gathers the buckets of one interval of one group.
+type cell struct {
+	bucket
+	owned bool // the sketch is a copy that may be merged into
+}
+
+func (c *cell) take(b *bucket, withSketch bool) {
+	if c.count == 0 {
+		c.bucket = *b
+		return
+	}
+	c.count += b.count
+	c.sum += b.sum
+	c.min, c.max = min(c.min, b.min), max(c.max, b.max)
+	if !withSketch {
+		return
+	}
+	if !c.owned {
+		c.sketch, c.owned = c.sketch.Copy(), true
+	}
+	// All sketches of a store share one mapping, the only thing that MergeWith checks.
+	_ = c.sketch.MergeWith(b.sketch)
+}
+
+func (n *leaf) evaluate(s *Store, g grid) result {
+	out := result{groups: map[string][]float64{}}
+	fine, shift := g, int64(0)
+	if n.rollup > 0 {
+		fine.from = floor(g.from, n.rollup)
+		shift = g.from - fine.from
+		fine.width = n.rollup
+		fine.n = int((shift + int64(g.n)*g.width + n.rollup - 1) / n.rollup)
+	}
+	cells := map[string][]cell{}
+	for _, sr := range s.metrics[n.metric] {
+		group, ok := n.group(sr.tags)
+		if !ok || !n.filter.matches(sr.tags) {
+			continue
+		}
+		end := fine.from + int64(fine.n)*fine.width
+		first, _ := slices.BinarySearchFunc(sr.buckets, fine.from, func(b bucket, t int64) int { return int(b.start - t) })
+		for i := first; i < len(sr.buckets) && sr.buckets[i].start < end; i++ {
+			row := cells[group]
+			if row == nil {
+				row = make([]cell, fine.n)
+				cells[group] = row
+			}
+			b := &sr.buckets[i]
+			row[(b.start-fine.from)/fine.width].take(b, n.quantile() > 0)
+		}
+	}
+	for group, row := range cells {
+		values := make([]float64, fine.n)
+		for i := range row {
+			values[i] = n.value(&row[i])
+		}
+		if n.rollup > 0 {
+			values = n.regroup(values, fine, g)
+		}
+		out.groups[group] = values
+	}
+	return out
+}
+
+// group returns the name of the group that a tag set belongs to; ok is false when a tag is missing.
+func (n *leaf) group(tags []string) (name string, ok bool) {
+	if len(n.by) == 0 {
+		return "*", true
+	}
+	parts := make([]string, 0, len(n.by))
+	for _, key := range n.by {
+		i := slices.IndexFunc(tags, func(t string) bool {
+			return len(t) > len(key) && t[len(key)] == ':' && strings.HasPrefix(t, key)
+		})
+		if i < 0 {
+			return "", false
+		}
+		parts = append(parts, tags[i])
+	}
+	return strings.Join(parts, ","), true
+}
+
+func (n *leaf) value(c *cell) float64 {
+	if c.count == 0 {
+		return math.NaN()
+	}
+	switch n.aggregator {
+	case "sum":
+		return c.sum
+	case "avg":
+		return c.sum / c.count
+	case "min":
+		return c.min
+	case "max":
+		return c.max
+	case "count":
+		return c.count
+	}
+	return quantile(c.sketch, n.quantile(), c.min, c.max)
+}
+
+func quantile(sketch *ddsketch.DDSketch, q, low, high float64) float64 {
+	v, err := sketch.GetValueAtQuantile(q)
+	if err != nil { // the sketch is empty
+		return math.NaN()
+	}
+	return min(max(v, low), high)
+}
+
+// regroup puts rolled-up points into the intervals that were asked for: a point belongs to the interval in which it starts.
+func (n *leaf) regroup(points []float64, fine, g grid) []float64 {
+	out := constant(math.NaN(), g.n)
+	held := make([]int, g.n)
+	for i, v := range points {
+		start := fine.from + int64(i)*fine.width
+		j := int((start - g.from) / g.width)
+		if math.IsNaN(v) || start < g.from || j >= g.n {
+			continue
+		}
+		held[j]++
+		switch {
+		case held[j] == 1:
+			out[j] = v
+		case n.aggregator == "sum" || n.aggregator == "count":
+			out[j] += v
+		case n.aggregator == "min":
+			out[j] = min(out[j], v)
+		case n.aggregator == "max":
+			out[j] = max(out[j], v)
+		default:
+			out[j] += (v - out[j]) / float64(held[j])
+		}
+	}
+	return out
+}
