@@ -1,0 +1,285 @@
+// Package gateway is the request path: settings, safety screen, cache, attempts along the route, quality signals,
+// telemetry, in this order, in one straight line. Every data function goes through Do, streaming or not.
+//
+// It knows no HTTP, no provider and no vendor of telemetry: those are handed in.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/llm-reliability/control-plane/shared/cache"
+	"github.com/llm-reliability/control-plane/shared/catalog"
+	"github.com/llm-reliability/control-plane/shared/control"
+	"github.com/llm-reliability/control-plane/shared/httpjson"
+	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/quality"
+	"github.com/llm-reliability/control-plane/shared/retry"
+	"github.com/llm-reliability/control-plane/shared/safety"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// Settings reads how a request is to be served. It always answers, at once or nearly so: stale is set when the state
+// could not be read and the answer is the last good one, or the defaults. key is stable for one request and chooses its
+// side of a percentage.
+type Settings interface {
+	Settings(ctx context.Context, target control.Target, key string) (settings control.Settings, stale bool)
+}
+
+// Backend is one provider on the route.
+type Backend struct {
+	Provider string
+	Model    llm.Model
+	// Tiers names the provider's model for each tier that it serves.
+	Tiers map[catalog.Tier]string
+}
+
+// Options are the dependencies of a Gateway.
+type Options struct {
+	// Backends are tried in this order; at least one is required.
+	Backends []Backend
+	// Catalog and Control are required.
+	Catalog *catalog.Catalog
+	Control Settings
+	// Cache may be nil: then nothing is cached, whatever the settings say.
+	Cache *cache.Cache
+	// Telemetry may be nil.
+	Telemetry *telemetry.Client
+	// Retry is retry.Default when zero.
+	Retry retry.Policy
+	// Timeout is the one total deadline of a request, over all its attempts; 30 s when 0. A deadline in the context
+	// that is nearer holds instead.
+	Timeout time.Duration
+	// BlockInjection refuses prompts that look like an injection; otherwise they are only counted.
+	BlockInjection bool
+}
+
+// Gateway serves requests; it is safe for concurrent use.
+type Gateway struct{ opts Options }
+
+// New checks the options and returns a Gateway.
+func New(opts Options) (*Gateway, error) {
+	if len(opts.Backends) == 0 || opts.Catalog == nil || opts.Control == nil {
+		return nil, errors.New("gateway: Backends, Catalog and Control are required")
+	}
+	for i, b := range opts.Backends {
+		if b.Provider == "" || b.Model == nil || len(b.Tiers) == 0 {
+			return nil, fmt.Errorf("gateway: backend %d needs a Provider, a Model and Tiers", i)
+		}
+	}
+	if opts.Retry == (retry.Policy{}) {
+		opts.Retry = retry.Default
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = 30 * time.Second
+	}
+	return &Gateway{opts}, nil
+}
+
+// Call is one request as a function received it.
+type Call struct {
+	RequestID string
+	Function  string
+	Endpoint  string
+	Caller    string
+	Session   string
+	// Model is the tier or the name that the caller asked for; empty leaves the choice to the settings.
+	Model string
+	// NoCache asks for a fresh answer.
+	NoCache bool
+	// Start is when the request arrived.
+	Start time.Time
+	// Request is what the model is asked; the gateway sets its Model, and its MaxTokens where a cap is in force.
+	Request llm.Request
+	// PromptID and PromptVersion name the prompt template, where one was used.
+	PromptID, PromptVersion string
+}
+
+// Piece is a part of a streamed answer, with the model that serves it.
+type Piece struct{ Text, Model string }
+
+// Do answers one call and records it. The exchange is never nil; its Output is the answer when err is nil. With a nil
+// yield the answer is returned whole. Otherwise every piece is yielded as it comes; an error from yield means
+// that the client is gone, and ends the upstream call. After a piece was yielded nothing is tried again: the caller must
+// tell its client that the stream broke.
+//
+// Every error is an *llm.Error. Do returns at the latest when the deadline passes.
+func (g *Gateway) Do(ctx context.Context, call Call, yield func(Piece) error) (*telemetry.Exchange, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.opts.Timeout)
+	defer cancel()
+	e := newExchange(call)
+	err := g.serve(ctx, call, e, yield)
+	g.record(ctx, e, err)
+	if err != nil {
+		return e, err
+	}
+	return e, nil
+}
+
+// Reject records a call that its function refused before it came to the gateway: bad input, too large, not allowed.
+func (g *Gateway) Reject(ctx context.Context, call Call, problem *httpjson.Problem) {
+	e := newExchange(call)
+	e.Outcome, e.ErrorType, e.Err, e.Status = telemetry.OutcomeRejected, string(llm.InvalidRequest), problem, problem.Status
+	e.Duration = time.Since(call.Start)
+	g.opts.Telemetry.Record(ctx, e)
+}
+
+// Offers says whether a caller may ask for this tier or model.
+func (g *Gateway) Offers(model string) bool { return len(g.candidates(model, nil, time.Now())) > 0 }
+
+func (g *Gateway) serve(ctx context.Context, call Call, e *telemetry.Exchange, yield func(Piece) error) *llm.Error {
+	req := call.Request
+
+	// Settings: one reading, which holds for the whole request.
+	settings, stale := g.opts.Control.Settings(ctx, control.Target{Function: call.Function, Endpoint: call.Endpoint, Caller: call.Caller}, call.RequestID)
+	if stale {
+		e.Degraded = append(e.Degraded, "control")
+	}
+	for _, o := range settings.InForce {
+		e.Overrides = append(e.Overrides, telemetry.OverrideRef{ID: o.ID, Action: string(o.Action), Reason: o.Source.Kind})
+	}
+
+	// Safety screen of the instructions. The document is data that the prompt marks as such, and may quote anything.
+	e.Safety = screen(req)
+	if e.Safety.InjectionSuspected && g.opts.BlockInjection {
+		e.Safety.Blocked = true
+		return &llm.Error{Kind: llm.Blocked, Err: errors.New("the prompt looks like an injection")}
+	}
+	if err := limit(&req, settings); err != nil {
+		return err
+	}
+
+	// The route. An override of the model holds for callers who named one, too: it is there to protect the service.
+	model := call.Model
+	if model == "" || switched(settings) {
+		model = settings.Model
+	}
+	route := g.candidates(model, settings.Avoid, call.Start)
+	if len(route) == 0 {
+		return &llm.Error{Kind: llm.InvalidRequest, Err: fmt.Errorf("no backend offers the model %q", model)}
+	}
+	e.Tier = g.tier(model)
+
+	// Cache lookup: a hit skips everything up to telemetry.
+	caching := g.opts.Cache != nil && settings.CacheTTL > 0
+	var key string
+	if caching {
+		key = cache.Key(call.Caller, model, req)
+		if entry, ok := g.opts.Cache.Get(key, settings.CacheTTL, time.Now()); ok && !call.NoCache {
+			return g.replay(e, entry, req, yield)
+		}
+		e.Cache = telemetry.CacheMiss
+	}
+
+	response, err := g.attempts(ctx, e, route, req, yield)
+	if err != nil {
+		return err
+	}
+	e.Output, e.Model, e.Provider = response.Text, response.Model, response.Provider
+	e.Quality = score(req, response.Text)
+	if caching {
+		g.opts.Cache.Put(key, *response, time.Now())
+	}
+	return nil
+}
+
+// replay serves a cached answer. It costs nothing, and says so.
+func (g *Gateway) replay(e *telemetry.Exchange, entry cache.Entry, req llm.Request, yield func(Piece) error) *llm.Error {
+	var nothing float64
+	e.Cache, e.CostUSD = telemetry.CacheHit, &nothing
+	e.Output, e.Model, e.Provider = entry.Response.Text, entry.Response.Model, entry.Response.Provider
+	e.Finish = entry.Response.Finish
+	e.Quality = score(req, e.Output)
+	if yield == nil {
+		return nil
+	}
+	e.FirstToken = time.Since(e.Start)
+	if err := yield(Piece{e.Output, e.Model}); err != nil {
+		return &llm.Error{Kind: llm.Canceled, Err: fmt.Errorf("write to client: %w", err)}
+	}
+	return nil
+}
+
+// record completes the exchange and hands it to telemetry: the one place from which a request is measured.
+func (g *Gateway) record(ctx context.Context, e *telemetry.Exchange, err *llm.Error) {
+	e.Outcome, e.Status = telemetry.OutcomeSuccess, 200
+	if err != nil {
+		e.Outcome, e.ErrorType, e.Err = outcome(err.Kind), string(err.Kind), err
+		e.Status = httpjson.FromError(err).Status
+	}
+	e.Duration = time.Since(e.Start)
+	g.opts.Telemetry.Record(ctx, e)
+}
+
+func outcome(kind llm.Kind) telemetry.Outcome {
+	switch kind {
+	case llm.Canceled:
+		return telemetry.OutcomeCanceled
+	case llm.Blocked:
+		return telemetry.OutcomeBlocked
+	case llm.InvalidRequest, llm.TooLarge, llm.LimitExceeded:
+		return telemetry.OutcomeRejected
+	}
+	return telemetry.OutcomeError
+}
+
+func newExchange(call Call) *telemetry.Exchange {
+	return &telemetry.Exchange{
+		RequestID: call.RequestID, Function: call.Function, Endpoint: call.Endpoint, Type: call.Request.Type,
+		Caller: call.Caller, Session: call.Session, Start: call.Start, Cache: telemetry.CacheOff,
+		Messages: call.Request.Messages, Question: call.Request.Question, Document: call.Request.Document,
+		PromptID: call.PromptID, PromptVersion: call.PromptVersion,
+	}
+}
+
+// limit applies the caps of the settings.
+func limit(req *llm.Request, settings control.Settings) *llm.Error {
+	if most := settings.MaxOutputTokens; most > 0 && (req.MaxTokens == 0 || req.MaxTokens > most) {
+		req.MaxTokens = most
+	}
+	if most := settings.MaxPromptChars; most > 0 {
+		chars := 0
+		for _, m := range req.Messages {
+			chars += len(m.Content)
+		}
+		if chars > most {
+			return &llm.Error{Kind: llm.TooLarge, Err: fmt.Errorf("prompt of %d bytes is over the cap of %d in force", chars, most)}
+		}
+	}
+	return nil
+}
+
+func switched(settings control.Settings) bool {
+	return slices.ContainsFunc(settings.InForce, func(o control.Override) bool { return o.Action == control.SwitchModel })
+}
+
+// screen looks at what the caller wrote as instructions: the question, or all messages where there is none.
+func screen(req llm.Request) telemetry.Safety {
+	texts := []string{req.Question}
+	if req.Question == "" {
+		texts = texts[:0]
+		for _, m := range req.Messages {
+			if m.Role != llm.Assistant {
+				texts = append(texts, m.Content)
+			}
+		}
+	}
+	s := safety.Screen(texts...)
+	return telemetry.Safety{PromptInjection: s.PromptInjection, InjectionSuspected: s.InjectionSuspected, TokenAbuse: s.TokenAbuse, PII: s.PII}
+}
+
+// score computes the quality signals of an answer to a question. A completion has none that would mean something.
+func score(req llm.Request, answer string) *telemetry.Quality {
+	if req.Question == "" {
+		return nil
+	}
+	start := time.Now()
+	s := quality.Score(req.Question, req.Document, answer)
+	return &telemetry.Quality{
+		SemanticSimilarity: s.SemanticSimilarity, Groundedness: s.Groundedness, Ungrounded: s.Ungrounded,
+		Start: start, Duration: time.Since(start),
+	}
+}
