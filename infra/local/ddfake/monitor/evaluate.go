@@ -1,0 +1,231 @@
+package monitor
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"time"
+)
+
+// Status is the state of one group, in Datadog's words.
+type Status string
+
+// The statuses of a group.
+const (
+	OK     Status = "OK"
+	Warn   Status = "Warn"
+	Alert  Status = "Alert"
+	NoData Status = "No Data"
+)
+
+// Kind says what a transition means to those who are notified.
+type Kind string
+
+// The kinds of transitions.
+const (
+	KindAlert    Kind = "alert"
+	KindWarn     Kind = "warn"
+	KindNoData   Kind = "no_data"
+	KindRecovery Kind = "recovery"
+	KindRenotify Kind = "renotify"
+)
+
+// State is what a monitor remembers between evaluations. The zero State is that of a new monitor.
+type State struct {
+	// Groups is by the name of the group, such as "function:qa", or "*".
+	Groups map[string]Group
+}
+
+// Group is the state of one group.
+type Group struct {
+	Status Status
+	Tags   []string
+	// Value is the last one evaluated.
+	Value float64
+	// FirstSeen and LastSeen bound the data of the group.
+	FirstSeen, LastSeen time.Time
+	// FirstTriggered is when the group left OK in this or the last alert cycle, LastTriggered when it last changed to a
+	// status that is not OK.
+	FirstTriggered, LastTriggered time.Time
+	// LastNotified and Renotified steer renotification.
+	LastNotified time.Time
+	Renotified   int
+}
+
+// Transition is one event of a group that would notify.
+type Transition struct {
+	Group string
+	Tags  []string
+	// From and To are the statuses; equal for a renotification.
+	From, To Status
+	Kind     Kind
+	// Value is what was compared with Threshold; NaN for no data.
+	Value, Threshold float64
+	At               time.Time
+	// TriggeredAt is the start of this alert cycle: on recovery it is still the time of the trigger.
+	TriggeredAt time.Time
+	// LastTriggeredAt is the last change to a status that is not OK. It differs from TriggeredAt after Warn to Alert.
+	LastTriggeredAt time.Time
+}
+
+// Overall returns the worst status of all groups: Alert, Warn, No Data, OK. A monitor without groups has No Data.
+func (s State) Overall() Status {
+	order := []Status{Alert, Warn, NoData, OK}
+	worst := len(order)
+	for _, g := range s.Groups {
+		worst = min(worst, slices.Index(order, g.Status))
+	}
+	if worst == len(order) {
+		return NoData
+	}
+	return order[worst]
+}
+
+// Evaluate judges every group at a time and returns the next state with the transitions, in the order of the groups' names. It
+// changes nothing that it is given.
+func (m *Monitor) Evaluate(data Data, state State, now time.Time) (State, []Transition) {
+	groups := maps.Clone(state.Groups)
+	if groups == nil {
+		groups = map[string]Group{}
+	}
+	readings := map[string]reading{}
+	at := now.Add(-time.Duration(m.Options.EvaluationDelay) * time.Second)
+	for _, r := range m.condition.read(data, at) {
+		readings[r.group] = r
+		if _, known := groups[r.group]; !known && !r.last.IsZero() {
+			groups[r.group] = Group{Status: OK, Tags: r.tags, FirstSeen: r.first}
+		}
+	}
+	var out []Transition
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		r, ok := readings[name]
+		if !ok {
+			r = reading{group: name, value: math.NaN(), recovery: math.NaN()}
+		}
+		g, t := m.step(name, groups[name], r, now, at)
+		groups[name] = g
+		if t != nil {
+			out = append(out, *t)
+		}
+	}
+	return State{Groups: groups}, out
+}
+
+// step moves one group.
+func (m *Monitor) step(name string, g Group, r reading, now, at time.Time) (Group, *Transition) {
+	if r.last.After(g.LastSeen) {
+		g.LastSeen = r.last
+	}
+	if m.waiting(g, now, at) {
+		return g, nil
+	}
+	from := g.Status
+	to, threshold := m.judge(g, r, at)
+	if !math.IsNaN(r.value) {
+		g.Value = r.value
+	}
+	g.Status = to
+	t := &Transition{
+		Group: name, Tags: g.Tags, From: from, To: to, Value: r.value, Threshold: threshold, At: now,
+	}
+	switch {
+	case to == from && !m.renotifies(g, now):
+		return g, nil
+	case to == from:
+		t.Kind = KindRenotify
+		g.Renotified++
+	default:
+		g.Renotified = 0
+		switch to {
+		case OK:
+			t.Kind = KindRecovery
+		case Warn:
+			t.Kind = KindWarn
+		case Alert:
+			t.Kind = KindAlert
+		case NoData:
+			t.Kind = KindNoData
+		}
+		if to != OK {
+			g.LastTriggered = now
+			if from == OK {
+				g.FirstTriggered = now
+			}
+		}
+	}
+	g.LastNotified = now
+	t.TriggeredAt, t.LastTriggeredAt = g.FirstTriggered, g.LastTriggered
+	return g, t
+}
+
+// waiting reports whether a group is too young to be judged.
+func (m *Monitor) waiting(g Group, now, at time.Time) bool {
+	delay := time.Minute
+	if m.Options.NewGroupDelay != nil {
+		delay = time.Duration(*m.Options.NewGroupDelay) * time.Second
+	}
+	if len(m.condition.by()) > 0 && now.Before(g.FirstSeen.Add(delay)) {
+		return true
+	}
+	// The first point of a window may lie anywhere in its first minute.
+	return m.Options.RequireFullWindow && at.Add(-m.condition.window).Add(time.Minute).Before(g.FirstSeen)
+}
+
+// judge returns the status that follows from a reading, and the threshold that decided.
+func (m *Monitor) judge(g Group, r reading, at time.Time) (Status, float64) {
+	c, th := m.condition, m.Options.Thresholds
+	critical := *th.Critical
+	if math.IsNaN(r.value) {
+		return m.judgeSilence(g, at), critical
+	}
+	if c.crossed(r.value, critical) {
+		return Alert, critical
+	}
+	if g.Status == Alert {
+		if th.CriticalRecovery != nil && !c.recovered(r.recovery, *th.CriticalRecovery) || c.crossed(r.recovery, critical) {
+			return Alert, critical
+		}
+	}
+	if th.Warning != nil {
+		if c.crossed(r.value, *th.Warning) {
+			return Warn, *th.Warning
+		}
+		if g.Status == Warn && th.WarningRecovery != nil && !c.recovered(r.value, *th.WarningRecovery) {
+			return Warn, *th.Warning
+		}
+		if g.Status == Warn {
+			return OK, *th.Warning
+		}
+	}
+	return OK, critical
+}
+
+// judgeSilence returns the status of a group without a value.
+func (m *Monitor) judgeSilence(g Group, at time.Time) Status {
+	silent := at.Sub(g.LastSeen)
+	timeframe := time.Duration(m.Options.NoDataTimeframe) * time.Minute
+	if timeframe == 0 {
+		timeframe = 2 * m.condition.window
+	}
+	switch {
+	case m.Options.TimeoutH > 0 && silent >= time.Duration(m.Options.TimeoutH)*time.Hour:
+		return OK
+	case m.Options.NotifyNoData && m.condition.burn == nil && silent >= timeframe:
+		return NoData
+	}
+	return g.Status
+}
+
+// renotifies reports whether a group that did not change is due for a reminder.
+func (m *Monitor) renotifies(g Group, now time.Time) bool {
+	o := m.Options
+	name, ok := map[Status]string{Alert: "alert", Warn: "warn", NoData: "no data"}[g.Status]
+	if !ok || o.RenotifyInterval == 0 || o.RenotifyOccurrences > 0 && g.Renotified >= o.RenotifyOccurrences {
+		return false
+	}
+	statuses := o.RenotifyStatuses
+	if len(statuses) == 0 {
+		statuses = []string{"alert", "no data"}
+	}
+	return slices.Contains(statuses, name) && !now.Before(g.LastNotified.Add(time.Duration(o.RenotifyInterval)*time.Minute))
+}
