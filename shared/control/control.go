@@ -127,13 +127,17 @@ type Ending struct {
 	Cause string `json:"cause"`
 }
 
-// Active says whether the override is in force at now: Start included, End excluded.
-func (o Override) Active(now time.Time) bool {
-	end := o.End
-	if o.Ended != nil && o.Ended.At.Before(end) {
-		end = o.Ended.At
+// Until is when the override stops or stopped to hold: its End, or its early ending.
+func (o Override) Until() time.Time {
+	if o.Ended != nil && o.Ended.At.Before(o.End) {
+		return o.Ended.At
 	}
-	return !now.Before(o.Start) && now.Before(end)
+	return o.End
+}
+
+// Active says whether the override is in force at now: Start included, Until excluded.
+func (o Override) Active(now time.Time) bool {
+	return !now.Before(o.Start) && now.Before(o.Until())
 }
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}$`)
@@ -162,13 +166,14 @@ var (
 
 // Store keeps the overrides. Every implementation passes controltest.Conformance:
 //
-//   - State returns every override that ended after since or has not ended, with the version to commit against.
+//   - State returns every override whose Until is after since, with the version to commit against.
 //   - Commit writes all of the given overrides, new ones and new versions of old ones, or none. It succeeds only if
 //     the store still has the given version, and returns ErrConflict otherwise. When it returns nil, the write is
 //     durable and every later State, from any process, sees it.
 //   - Get returns one override by ID, whatever its age; ok is false when there is none.
-//   - Failures to reach the store wrap ErrUnavailable.
-//   - All methods honour ctx and may be called concurrently.
+//   - Failures to reach the store, a closed one included, wrap ErrUnavailable.
+//   - All methods may be called concurrently. They return soon after ctx ends, with its error; a Commit that returned it
+//     was made whole or not at all.
 type Store interface {
 	State(ctx context.Context, since time.Time) (State, error)
 	Commit(ctx context.Context, version Version, overrides []Override) error

@@ -1,0 +1,227 @@
+// Package bolt keeps the control state in one file with bbolt, for one machine. A commit is on disk, synced, before it
+// returns. One process at a time can hold the file.
+package bolt
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/llm-reliability/control-plane/shared/control"
+)
+
+// The layout of the file.
+var (
+	// overridesBucket holds each override as JSON under its ID.
+	overridesBucket = []byte("overrides")
+	// untilBucket orders the IDs by the time until which an override holds, so that a State reads what it returns and
+	// not the whole history.
+	untilBucket = []byte("until")
+	// metaBucket holds the version under versionKey, a decimal that each commit counts up.
+	metaBucket = []byte("meta")
+	versionKey = []byte("version")
+)
+
+// Options say where the state is.
+type Options struct {
+	// Path is the file; it and its directory are made when they do not exist.
+	Path string
+	// LockTimeout bounds how long Open waits for another process to let go of the file; 1 s when 0.
+	LockTimeout time.Duration
+}
+
+// Store is a control.Store in one file.
+type Store struct {
+	db *bbolt.DB
+	// writer is held while writing: bbolt's own lock for that cannot be given up when a context ends.
+	writer chan struct{}
+}
+
+var _ control.Store = (*Store)(nil)
+
+// Open opens or makes the file. The error wraps control.ErrUnavailable when another process holds it.
+func Open(opts Options) (*Store, error) {
+	if opts.Path == "" {
+		return nil, errors.New("bolt: Path is required")
+	}
+	if err := os.MkdirAll(filepath.Dir(opts.Path), 0o700); err != nil {
+		return nil, fmt.Errorf("open control state %s: %w", opts.Path, err)
+	}
+	db, err := bbolt.Open(opts.Path, 0o600, &bbolt.Options{Timeout: cmp.Or(opts.LockTimeout, time.Second)})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open control state %s: %w: another process holds the file", opts.Path, control.ErrUnavailable)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open control state %s: %w", opts.Path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{overridesBucket, untilBucket, metaBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare control state %s: %w", opts.Path, err), db.Close())
+	}
+	return &Store{db: db, writer: make(chan struct{}, 1)}, nil
+}
+
+// State implements control.Store.
+func (s *Store) State(ctx context.Context, since time.Time) (control.State, error) {
+	var state control.State
+	err := s.view(ctx, func(tx *bbolt.Tx) error {
+		state.Version = version(tx)
+		overrides, c := tx.Bucket(overridesBucket), tx.Bucket(untilBucket).Cursor()
+		for k, id := c.Seek(timeKey(since.Add(1))); k != nil; k, id = c.Next() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			o, err := decode(id, overrides.Get(id))
+			if err != nil {
+				return err
+			}
+			state.Overrides = append(state.Overrides, o)
+		}
+		return nil
+	})
+	if err != nil {
+		return control.State{}, wrap("read control state", err)
+	}
+	slices.SortFunc(state.Overrides, func(a, b control.Override) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	return state, nil
+}
+
+// Commit implements control.Store. It returns after the file was synced.
+func (s *Store) Commit(ctx context.Context, expected control.Version, overrides []control.Override) error {
+	select {
+	case s.writer <- struct{}{}:
+		defer func() { <-s.writer }()
+	case <-ctx.Done():
+		return wrap("write control state", ctx.Err())
+	}
+	if err := ctx.Err(); err != nil {
+		return wrap("write control state", err)
+	}
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		if version(tx) != expected {
+			return control.ErrConflict
+		}
+		for _, o := range overrides {
+			if err := put(tx, o); err != nil {
+				return fmt.Errorf("override %s: %w", o.ID, err)
+			}
+		}
+		n, err := strconv.ParseUint(string(expected), 10, 64)
+		if err != nil {
+			return fmt.Errorf("version %q: %w", expected, err)
+		}
+		return tx.Bucket(metaBucket).Put(versionKey, strconv.AppendUint(nil, n+1, 10))
+	})
+	return wrap("write control state", err)
+}
+
+// Get implements control.Store.
+func (s *Store) Get(ctx context.Context, id string) (o control.Override, ok bool, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		value := tx.Bucket(overridesBucket).Get([]byte(id))
+		if value == nil {
+			return nil
+		}
+		ok = true
+		o, err = decode([]byte(id), value)
+		return err
+	})
+	if err != nil {
+		return control.Override{}, false, wrap("read override "+strconv.Quote(id), err)
+	}
+	return o, ok, nil
+}
+
+// Ping implements control.Store.
+func (s *Store) Ping(ctx context.Context) error {
+	return wrap("reach control state", s.view(ctx, func(*bbolt.Tx) error { return nil }))
+}
+
+// Close implements control.Store. It waits for the calls that are under way.
+func (s *Store) Close() error { return wrap("close control state", s.db.Close()) }
+
+func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.db.View(read)
+}
+
+// put writes an override and moves its entry in the order of ends.
+func put(tx *bbolt.Tx, o control.Override) error {
+	id, overrides, until := []byte(o.ID), tx.Bucket(overridesBucket), tx.Bucket(untilBucket)
+	if old := overrides.Get(id); old != nil {
+		before, err := decode(id, old)
+		if err != nil {
+			return err
+		}
+		if err := until.Delete(untilKey(before)); err != nil {
+			return err
+		}
+	}
+	value, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	if err := overrides.Put(id, value); err != nil {
+		return err
+	}
+	return until.Put(untilKey(o), id)
+}
+
+func version(tx *bbolt.Tx) control.Version {
+	if v := tx.Bucket(metaBucket).Get(versionKey); v != nil {
+		return control.Version(v)
+	}
+	return "0"
+}
+
+func decode(id, value []byte) (control.Override, error) {
+	var o control.Override
+	if err := json.Unmarshal(value, &o); err != nil {
+		return o, fmt.Errorf("override %s in the file: %w", id, err)
+	}
+	return o, nil
+}
+
+// untilKey orders overrides by their end; the ID keeps those apart that end together.
+func untilKey(o control.Override) []byte {
+	return append(timeKey(o.Until()), o.ID...)
+}
+
+// timeKey is 12 bytes that sort as times do: Unix seconds with the sign bit flipped, then nanoseconds, big-endian.
+func timeKey(t time.Time) []byte {
+	key := binary.BigEndian.AppendUint64(make([]byte, 0, 12), uint64(t.Unix())^1<<63)
+	return binary.BigEndian.AppendUint32(key, uint32(t.Nanosecond()))
+}
+
+// wrap says what was tried. Conflicts and ended contexts stay what they are; all else makes the store unavailable.
+func wrap(tried string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, control.ErrConflict), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: %w", tried, err)
+	}
+	return fmt.Errorf("%s: %w: %w", tried, control.ErrUnavailable, err)
+}
