@@ -1,0 +1,102 @@
+package serverless
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/DataDog/datadog-lambda-go"
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdaurl"
+)
+
+// sigtermTimeout bounds the work after SIGTERM; Lambda kills the process half a second after it.
+const sigtermTimeout = 400 * time.Millisecond
+
+// serveLambda serves h until Lambda ends the process. It wraps a function and not a lambda.Handler: Datadog's wrapper
+// for the latter reads a streamed response to its end before it sends the first byte.
+func serveLambda(h http.Handler, out output, log *slog.Logger, closeAll func(context.Context) error) {
+	wrapped := ddlambda.WrapFunction(dispatch(h), &ddlambda.Config{
+		DDTraceEnabled: out.traced,
+		TracerOptions:  out.tracerOptions,
+	})
+	lambda.StartWithOptions(wrapped, lambda.WithEnableSIGTERM(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), sigtermTimeout)
+		defer cancel()
+		if err := closeAll(ctx); err != nil {
+			log.ErrorContext(ctx, "close function", slog.String("error.message", err.Error()))
+		}
+		// The runtime client does not stop by itself, and would be killed.
+		os.Exit(0)
+	}))
+}
+
+// direct is the payload of a direct invocation, which Datadog's action for Lambda and schedules send.
+type direct struct {
+	Method  string            `json:"method"`
+	Path    string            `json:"path"`
+	Headers map[string]string `json:"headers"`
+	Body    json.RawMessage   `json:"body"`
+}
+
+// directResponse answers a direct invocation.
+type directResponse struct {
+	Status  int               `json:"status"`
+	Headers map[string]string `json:"headers"`
+	// Body is the response's JSON, or its text as a JSON string.
+	Body json.RawMessage `json:"body,omitempty"`
+}
+
+// dispatch serves the two kinds of event: the request of a function URL, whose response is streamed, and a direct
+// invocation, whose response is one JSON document. Both pass the same chain, authentication included.
+func dispatch(h http.Handler) func(context.Context, json.RawMessage) (any, error) {
+	serveURL := lambdaurl.Wrap(h)
+	return func(ctx context.Context, event json.RawMessage) (any, error) {
+		var url events.LambdaFunctionURLRequest
+		if err := json.Unmarshal(event, &url); err == nil && url.RequestContext.HTTP.Method != "" {
+			return serveURL(ctx, &url)
+		}
+		var d direct
+		if err := json.Unmarshal(event, &d); err != nil || d.Method == "" || !strings.HasPrefix(d.Path, "/") {
+			return nil, errors.New(`event is neither a function URL request nor {"method","path","headers","body"}`)
+		}
+		return serveDirect(ctx, h, d)
+	}
+}
+
+func serveDirect(ctx context.Context, h http.Handler, d direct) (*directResponse, error) {
+	body := []byte(d.Body)
+	var text string
+	if err := json.Unmarshal(body, &text); err == nil {
+		body = []byte(text) // a body given as text is sent as that text
+	}
+	r, err := http.NewRequestWithContext(ctx, d.Method, "https://lambda.invalid"+d.Path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("read direct invocation: %w", err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	for name, value := range d.Headers {
+		r.Header.Set(name, value)
+	}
+	w := &buffer{header: http.Header{}}
+	h.ServeHTTP(w, r)
+	w.WriteHeader(http.StatusOK) // the default, when nothing was written
+	out := &directResponse{Status: w.status, Headers: map[string]string{}, Body: bytes.TrimSpace(w.body.Bytes())}
+	for name := range w.header {
+		out.Headers[name] = w.header.Get(name)
+	}
+	if len(out.Body) > 0 && !json.Valid(out.Body) {
+		if out.Body, err = json.Marshal(w.body.String()); err != nil {
+			return nil, fmt.Errorf("encode response: %w", err)
+		}
+	}
+	return out, nil
+}

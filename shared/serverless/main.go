@@ -1,0 +1,97 @@
+package serverless
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// closeTimeout bounds what happens after the last request. Cloud Run kills the process ten seconds after SIGTERM, and
+// in-flight requests may use most of them.
+const closeTimeout = time.Second
+
+// config is what every function is configured with.
+type config struct {
+	service, env, version string
+	level                 slog.Level
+	timeout               time.Duration
+	host, port            string
+	lambda                bool
+}
+
+// configFrom reads the variables that every function has:
+//
+//	DD_SERVICE, DD_ENV, DD_VERSION   tags of all telemetry; the service is the function's name when not set
+//	LRCP_LOG_LEVEL                   debug, info, warn or error; info when not set
+//	LRCP_TIMEOUT                     the longest time for a request; 60s when not set
+//	LRCP_LISTEN                      all, or local for the loopback interface only; not used on Lambda
+//	PORT                             the TCP port; 8080 when not set; not used on Lambda
+//
+// AWS_LAMBDA_RUNTIME_API, which Lambda sets, chooses between the two platforms.
+func configFrom(e *env.Env, name string) config {
+	c := config{
+		service: e.String("DD_SERVICE", name),
+		env:     e.String("DD_ENV", "local"),
+		version: e.String("DD_VERSION", "dev"),
+		timeout: e.Duration("LRCP_TIMEOUT", time.Minute),
+		port:    e.String("PORT", "8080"),
+		lambda:  e.String("AWS_LAMBDA_RUNTIME_API", "") != "",
+	}
+	level := e.OneOf("LRCP_LOG_LEVEL", "info", "debug", "info", "warn", "error")
+	if err := c.level.UnmarshalText([]byte(level)); err != nil {
+		e.Refuse("LRCP_LOG_LEVEL", "is no level")
+	}
+	if e.OneOf("LRCP_LISTEN", "all", "all", "local") == "local" {
+		c.host = "127.0.0.1"
+	}
+	e.Int("PORT", 8080, 1, 65535)
+	return c
+}
+
+// Main runs the function that build makes until the platform stops the process. It is the whole of a function's main.
+// The error of a build that could not use its configuration is reported together with Main's own, as one log line on
+// standard error that names every bad variable; the process then exits with status 1.
+func Main(name string, build func(ctx context.Context, d Deps) (Function, error)) {
+	if err := run(context.Background(), name, os.Getenv, build); err != nil {
+		telemetry.NewLogger(os.Stderr, slog.LevelInfo, name, os.Getenv("DD_ENV"), os.Getenv("DD_VERSION")).
+			Error("function stopped", slog.String("error.message", err.Error()))
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, name string, getenv func(string) string, build func(context.Context, Deps) (Function, error)) error {
+	e := env.New(getenv)
+	cfg := configFrom(e, name)
+	log := telemetry.NewLogger(os.Stdout, cfg.level, cfg.service, cfg.env, cfg.version)
+	out, err := openTelemetry(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	client, err := telemetry.New(telemetry.Options{Sink: out.sink, Logger: log, Function: name})
+	if err != nil {
+		return err
+	}
+	f, err := build(ctx, Deps{Getenv: getenv, Telemetry: client, Logger: log})
+	if err = errors.Join(e.Err(), err); err != nil {
+		return err
+	}
+	h := Wrap(f, Options{Name: name, Version: cfg.version, Telemetry: client, Timeout: cfg.timeout})
+	closeAll := func(ctx context.Context) error {
+		var errs []error
+		if f.Close != nil {
+			errs = append(errs, f.Close(ctx))
+		}
+		client.Flush(ctx)
+		return errors.Join(append(errs, out.close(ctx))...)
+	}
+	if cfg.lambda {
+		serveLambda(h, out, log, closeAll)
+		return nil
+	}
+	return serveHTTP(ctx, h, cfg, log, closeAll)
+}
