@@ -1,0 +1,11 @@
+// Package datadog carries the assets of this folder in the binary: monitors, SLOs, workflows, connections and playbooks.
+// It holds no code that reads them; package infra/assets does.
+package datadog
+
+import "embed"
+
+// FS holds the asset files, one folder for each kind, in the form that Datadog's public API accepts, with placeholders
+// such as ${slo:latency} for what only apply knows.
+//
+//go:embed connections/*.json monitors/*.json slos/*.json workflows/*.json playbooks/*.md
+var FS embed.FS
