@@ -1,0 +1,291 @@
+package completion
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/httpjson"
+	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// ChatRequest is the body of POST /v1/chat/completions, as documented at
+// https://platform.openai.com/docs/api-reference/chat/create. Fields that only hint at sampling or bookkeeping are taken
+// and have no effect. Fields that would change the form of the answer are refused unless they ask for the plain one.
+type ChatRequest struct {
+	Model               string        `json:"model"`
+	Messages            []chatMessage `json:"messages"`
+	MaxTokens           int           `json:"max_tokens"`
+	MaxCompletionTokens int           `json:"max_completion_tokens"`
+	Temperature         *float64      `json:"temperature"`
+	Stop                stopStrings   `json:"stop"`
+	Stream              bool          `json:"stream"`
+	StreamOptions       struct {
+		IncludeUsage       bool `json:"include_usage"`
+		IncludeObfuscation bool `json:"include_obfuscation"`
+	} `json:"stream_options"`
+
+	// Refused unless they ask for what we do anyway.
+	N              *int `json:"n"`
+	Logprobs       bool `json:"logprobs"`
+	ResponseFormat struct {
+		Type   string          `json:"type"`
+		Schema json.RawMessage `json:"json_schema"`
+	} `json:"response_format"`
+	Tools      []json.RawMessage `json:"tools"`
+	Functions  []json.RawMessage `json:"functions"`
+	Modalities []string          `json:"modalities"`
+
+	// Taken without effect.
+	TopP              *float64          `json:"top_p"`
+	PresencePenalty   *float64          `json:"presence_penalty"`
+	FrequencyPenalty  *float64          `json:"frequency_penalty"`
+	Seed              *int64            `json:"seed"`
+	User              string            `json:"user"`
+	SafetyIdentifier  string            `json:"safety_identifier"`
+	PromptCacheKey    string            `json:"prompt_cache_key"`
+	Metadata          map[string]string `json:"metadata"`
+	Store             bool              `json:"store"`
+	ServiceTier       string            `json:"service_tier"`
+	ReasoningEffort   string            `json:"reasoning_effort"`
+	Verbosity         string            `json:"verbosity"`
+	ParallelToolCalls bool              `json:"parallel_tool_calls"`
+
+	offers func(model string) bool
+}
+
+// chatMessage is a message whose content is a string, or an array of text parts.
+type chatMessage struct {
+	Role    string
+	Content string
+}
+
+// UnmarshalJSON accepts both forms of content, and null.
+func (m *chatMessage) UnmarshalJSON(data []byte) error {
+	var wire struct {
+		Role    string          `json:"role"`
+		Content json.RawMessage `json:"content"`
+		Name    string          `json:"name"`
+	}
+	if err := json.Unmarshal(data, &wire); err != nil {
+		return errors.New("holds something that is not a message with a role and a content")
+	}
+	m.Role = wire.Role
+	if len(wire.Content) == 0 || string(wire.Content) == "null" {
+		return nil
+	}
+	if json.Unmarshal(wire.Content, &m.Content) == nil {
+		return nil
+	}
+	var parts []struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
+	}
+	if err := json.Unmarshal(wire.Content, &parts); err != nil {
+		return errors.New("holds a content that is neither a string nor an array of parts")
+	}
+	var text []string
+	for _, p := range parts {
+		if p.Type != "text" {
+			return errors.New("holds a part that is not text; only text is supported")
+		}
+		text = append(text, p.Text)
+	}
+	m.Content = strings.Join(text, "\n")
+	return nil
+}
+
+// stopStrings is one string, or an array of them.
+type stopStrings []string
+
+// UnmarshalJSON accepts both forms, and null.
+func (s *stopStrings) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		if one != "" {
+			*s = stopStrings{one}
+		}
+		return nil
+	}
+	var many []string
+	if err := json.Unmarshal(data, &many); err != nil {
+		return errors.New("must be a string or an array of strings")
+	}
+	*s = many
+	return nil
+}
+
+// Validate implements httpjson.Validator.
+func (r *ChatRequest) Validate() (bad []httpjson.FieldError) {
+	add := func(field, detail string) { bad = append(bad, httpjson.FieldError{Field: field, Detail: detail}) }
+	if len(r.Messages) == 0 {
+		add("messages", "is required")
+	}
+	bad = append(bad, checkMessages(r.messages())...)
+	bad = append(bad, checkSampling("max_tokens", r.MaxTokens, r.Temperature)...)
+	bad = append(bad, checkSampling("max_completion_tokens", r.MaxCompletionTokens, nil)...)
+	if r.Model != "" && !r.offers(r.Model) {
+		add("model", "is not a tier (economy, standard, quality) or a model on offer")
+	}
+	if len(r.Stop) > 4 {
+		add("stop", "holds more than 4 strings")
+	}
+	if r.N != nil && *r.N != 1 {
+		add("n", "only 1 is supported")
+	}
+	if r.Logprobs {
+		add("logprobs", "is not supported")
+	}
+	if t := r.ResponseFormat.Type; t != "" && t != "text" {
+		add("response_format", "only text is supported")
+	}
+	if len(r.Tools) > 0 {
+		add("tools", "is not supported")
+	}
+	if len(r.Functions) > 0 {
+		add("functions", "is not supported")
+	}
+	for _, m := range r.Modalities {
+		if m != "text" {
+			add("modalities", "only text is supported")
+			break
+		}
+	}
+	return bad
+}
+
+// messages translates the roles: developer is OpenAI's newer word for system.
+func (r *ChatRequest) messages() []llm.Message {
+	messages := make([]llm.Message, len(r.Messages))
+	for i, m := range r.Messages {
+		role := llm.Role(m.Role)
+		if m.Role == "developer" {
+			role = llm.System
+		}
+		messages[i] = llm.Message{Role: role, Content: m.Content}
+	}
+	return messages
+}
+
+func (r *ChatRequest) call() llm.Request {
+	return llm.Request{
+		Type: llm.Chat, Messages: r.messages(), MaxTokens: max(r.MaxTokens, r.MaxCompletionTokens),
+		Temperature: r.Temperature, Stop: r.Stop,
+	}
+}
+
+// The wire forms of an answer; see https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming.
+type (
+	chatCompletion struct {
+		ID      string       `json:"id"`
+		Object  string       `json:"object"`
+		Created int64        `json:"created"`
+		Model   string       `json:"model"`
+		Choices []chatChoice `json:"choices"`
+		Usage   *chatUsage   `json:"usage,omitempty"`
+	}
+	chatChoice struct {
+		Index   int           `json:"index"`
+		Message *chatContent  `json:"message,omitempty"`
+		Delta   *chatContent  `json:"delta,omitempty"`
+		Logs    *struct{}     `json:"logprobs"`
+		Finish  *finishReason `json:"finish_reason"`
+	}
+	chatContent struct {
+		Role    string  `json:"role,omitempty"`
+		Content *string `json:"content,omitempty"`
+		// Refusal is present, as null, in whole messages only.
+		Refusal json.RawMessage `json:"refusal,omitempty"`
+	}
+	finishReason = llm.FinishReason
+	chatUsage    struct {
+		Prompt        int `json:"prompt_tokens"`
+		Completion    int `json:"completion_tokens"`
+		Total         int `json:"total_tokens"`
+		PromptDetails struct {
+			Cached int `json:"cached_tokens"`
+		} `json:"prompt_tokens_details"`
+		CompletionDetails struct {
+			Reasoning int `json:"reasoning_tokens"`
+		} `json:"completion_tokens_details"`
+	}
+)
+
+func usageOf(u *llm.Usage) *chatUsage {
+	if u == nil {
+		return nil
+	}
+	out := &chatUsage{Prompt: u.InputTokens, Completion: u.OutputTokens, Total: u.Total()}
+	out.PromptDetails.Cached = u.CachedTokens
+	out.CompletionDetails.Reasoning = u.ReasoningTokens
+	return out
+}
+
+// chatFormat writes the answers of POST /v1/chat/completions. What OpenAI's form has no place for goes into headers that
+// begin with Lrcp-, on whole answers.
+type chatFormat struct {
+	requestID    string
+	created      int64
+	includeUsage bool
+}
+
+func newChatFormat(call gateway.Call, req ChatRequest) chatFormat {
+	return chatFormat{requestID: call.RequestID, created: call.Start.Unix(), includeUsage: req.StreamOptions.IncludeUsage}
+}
+
+func (f chatFormat) whole(_ context.Context, w http.ResponseWriter, e *telemetry.Exchange) {
+	h := w.Header()
+	h.Set("Lrcp-Provider", e.Provider)
+	h.Set("Lrcp-Cached", strconv.FormatBool(e.Cache == telemetry.CacheHit))
+	for _, o := range e.Overrides {
+		h.Add("Lrcp-Override", o.ID)
+	}
+	doc := f.document("chat.completion", e.Model, chatChoice{
+		Message: &chatContent{Role: string(llm.Assistant), Content: &e.Output, Refusal: json.RawMessage("null")}, Finish: &e.Finish,
+	})
+	doc.Usage = usageOf(e.Usage)
+	httpjson.Write(w, http.StatusOK, doc)
+}
+
+func (f chatFormat) failed(w http.ResponseWriter, p *httpjson.Problem) {
+	httpjson.WriteOpenAIError(w, p, f.requestID)
+}
+
+func (f chatFormat) first(p gateway.Piece) []byte {
+	empty := ""
+	return event("", f.chunk(p.Model, chatChoice{Delta: &chatContent{Role: string(llm.Assistant), Content: &empty}}))
+}
+
+func (f chatFormat) piece(p gateway.Piece) []byte {
+	return event("", f.chunk(p.Model, chatChoice{Delta: &chatContent{Content: &p.Text}}))
+}
+
+func (f chatFormat) last(_ context.Context, e *telemetry.Exchange) []byte {
+	out := event("", f.chunk(e.Model, chatChoice{Delta: &chatContent{}, Finish: &e.Finish}))
+	if usage := usageOf(e.Usage); f.includeUsage && usage != nil {
+		doc := f.chunk(e.Model)
+		doc.Usage = usage
+		out = append(out, event("", doc)...)
+	}
+	return append(out, "data: [DONE]\n\n"...)
+}
+
+func (f chatFormat) broken(p *httpjson.Problem) []byte {
+	return event("", httpjson.OpenAIError(p))
+}
+
+func (f chatFormat) chunk(model string, choices ...chatChoice) chatCompletion {
+	return f.document("chat.completion.chunk", model, choices...)
+}
+
+func (f chatFormat) document(object, model string, choices ...chatChoice) chatCompletion {
+	if choices == nil {
+		choices = []chatChoice{}
+	}
+	return chatCompletion{ID: "chatcmpl-" + f.requestID, Object: object, Created: f.created, Model: model, Choices: choices}
+}

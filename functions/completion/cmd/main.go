@@ -1,0 +1,20 @@
+// Command completion is the deployed function: on Lambda, on Cloud Run, or on this machine.
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/llm-reliability/control-plane/functions/completion"
+	"github.com/llm-reliability/control-plane/functions/internal/wire"
+	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/serverless"
+)
+
+func main() {
+	serverless.Main("completion", func(_ context.Context, d serverless.Deps) (serverless.Function, error) {
+		return wire.DataFunction(d, func(gw *gateway.Gateway) (http.Handler, error) {
+			return completion.New(completion.Options{Gateway: gw})
+		})
+	})
+}

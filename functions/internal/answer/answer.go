@@ -1,0 +1,97 @@
+// Package answer is what the data functions have in common at their edge: how an HTTP request becomes a gateway call, and
+// how an exchange is described to the caller. It is no function and holds no route.
+package answer
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// Metadata describes how a request was served. Fields that are not known are absent, never 0.
+type Metadata struct {
+	RequestID string `json:"request_id"`
+	TraceID   string `json:"trace_id,omitempty"`
+	Model     string `json:"model"`
+	Provider  string `json:"provider"`
+	// Route is the tier by which the model was chosen: economy, standard, quality, or named.
+	Route        string   `json:"route"`
+	LatencyMS    float64  `json:"latency_ms"`
+	InputTokens  *int     `json:"input_tokens,omitempty"`
+	OutputTokens *int     `json:"output_tokens,omitempty"`
+	CostUSD      *float64 `json:"cost_usd,omitempty"`
+	Cached       bool     `json:"cached"`
+	Attempts     int      `json:"attempts"`
+	// Overrides are the IDs of the overrides in force.
+	Overrides []string `json:"overrides"`
+	Quality   *Quality `json:"quality,omitempty"`
+	Safety    Safety   `json:"safety"`
+}
+
+// Quality are the signals of the answer, 0..1; absent where they do not apply.
+type Quality struct {
+	SemanticSimilarity *float64 `json:"semantic_similarity,omitempty"`
+	Groundedness       *float64 `json:"groundedness,omitempty"`
+	Ungrounded         bool     `json:"ungrounded"`
+}
+
+// Safety are the signals of the request.
+type Safety struct {
+	PromptInjection float64 `json:"prompt_injection"`
+	Blocked         bool    `json:"blocked"`
+	// PII lists the kinds of personal data that were seen.
+	PII []string `json:"pii"`
+}
+
+// NewCall starts the gateway call of a request: who asks, for what route, since when.
+func NewCall(r *http.Request, function string, kind llm.RequestType) gateway.Call {
+	_, endpoint, _ := strings.Cut(r.Pattern, " ")
+	return gateway.Call{
+		RequestID: serverless.RequestID(r.Context()),
+		Function:  function,
+		Endpoint:  endpoint,
+		Caller:    cmp.Or(serverless.Caller(r.Context()), "anonymous"),
+		Session:   session(r.Header.Get("X-Session-Id")),
+		NoCache:   strings.Contains(r.Header.Get("Cache-Control"), "no-cache"),
+		Start:     time.Now(),
+		Request:   llm.Request{Type: kind},
+	}
+}
+
+// session keeps a caller's session ID if it is short and plain, since it goes into spans.
+func session(id string) string {
+	const most = 128
+	if len(id) > most || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return ""
+	}
+	return id
+}
+
+// Describe returns the metadata of an exchange.
+func Describe(ctx context.Context, e *telemetry.Exchange) Metadata {
+	m := Metadata{
+		RequestID: e.RequestID, TraceID: telemetry.TraceFrom(ctx).TraceID,
+		Model: e.Model, Provider: e.Provider, Route: e.Tier,
+		LatencyMS: float64(e.Duration.Microseconds()) / 1000,
+		CostUSD:   e.CostUSD, Cached: e.Cache == telemetry.CacheHit, Attempts: len(e.Attempts),
+		Overrides: []string{},
+		Safety:    Safety{PromptInjection: e.Safety.PromptInjection, Blocked: e.Safety.Blocked, PII: append([]string{}, e.Safety.PII...)},
+	}
+	if e.Usage != nil {
+		m.InputTokens, m.OutputTokens = &e.Usage.InputTokens, &e.Usage.OutputTokens
+	}
+	for _, o := range e.Overrides {
+		m.Overrides = append(m.Overrides, o.ID)
+	}
+	if q := e.Quality; q != nil {
+		m.Quality = &Quality{q.SemanticSimilarity, q.Groundedness, q.Ungrounded}
+	}
+	return m
+}

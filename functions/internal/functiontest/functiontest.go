@@ -1,0 +1,66 @@
+// Package functiontest sets up a data function for tests: the real gateway and middleware around the embedded model, a
+// memory store, and telemetry that is kept for looking at.
+package functiontest
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/llm-reliability/control-plane/shared/cache"
+	"github.com/llm-reliability/control-plane/shared/catalog"
+	"github.com/llm-reliability/control-plane/shared/control"
+	"github.com/llm-reliability/control-plane/shared/control/controltest"
+	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/llm/embedded"
+	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// Function is a function under test.
+type Function struct {
+	URL     string
+	Client  *http.Client
+	Memory  *telemetry.Memory
+	Store   *controltest.Memory
+	Handler http.Handler
+}
+
+// Start serves the function that handler makes, on the given model; nil is the embedded one.
+func Start(t testing.TB, name string, model llm.Model, handler func(*gateway.Gateway) (http.Handler, error)) *Function {
+	t.Helper()
+	if model == nil {
+		model = embedded.New()
+	}
+	models, err := catalog.BuiltIn()
+	check(t, err)
+	store := &controltest.Memory{}
+	reader, err := control.NewReader(control.ReaderOptions{Store: store, Base: control.Settings{Model: string(catalog.Standard)}, Interval: time.Nanosecond})
+	check(t, err)
+	answers, err := cache.New(cache.Options{})
+	check(t, err)
+	memory := &telemetry.Memory{}
+	tel, err := telemetry.New(telemetry.Options{Sink: memory, Logger: slog.New(slog.DiscardHandler), Function: name})
+	check(t, err)
+	gw, err := gateway.New(gateway.Options{
+		Backends: []gateway.Backend{{Provider: embedded.Provider, Model: model, Tiers: models.TierModels(embedded.Provider)}},
+		Catalog:  models, Control: reader, Cache: answers, Telemetry: tel, Timeout: 10 * time.Second,
+	})
+	check(t, err)
+	h, err := handler(gw)
+	check(t, err)
+	wrapped := serverless.Wrap(serverless.Function{Handler: h}, serverless.Options{Name: name, Telemetry: tel})
+	server := httptest.NewServer(wrapped)
+	t.Cleanup(server.Close)
+	return &Function{URL: server.URL, Client: server.Client(), Memory: memory, Store: store, Handler: wrapped}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
