@@ -1,0 +1,306 @@
+// Package ddfake is the local stand-in for Datadog: telemetry comes in over the real wire formats, the real monitors are
+// evaluated on it, and their messages reach workflows and people. This package is the glue between its parts: the clock,
+// the round of evaluation, the timeline of what happened, and pages to look at it.
+//
+//	what              as Datadog                                    differs here
+//	evaluation        every 60 s                                    of the stand-in's time, all monitors at once
+//	messages          rendered once per group and transition        no aggregation of groups into one notification
+//	mentions          workflow, on-call, incident, Slack, …         nothing leaves the process: deliveries are recorded;
+//	                                                                a workflow that does not exist is a delivery failure
+//	workflows         published, with a monitor trigger             run by Options.ParseWorkflow; at most 16 at a time
+//	IDs               of Datadog's form                             derived from the asset's key, the same on every run
+//	retention         months                                        bounded memory; the timeline is kept whole
+//
+// Telemetry intake is in the subpackage intake; monitors, SLOs and metrics are judged by the subpackages of their names.
+package ddfake
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/intake"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
+)
+
+// round is the time between two evaluations, as at Datadog.
+const round = time.Minute
+
+// maxRuns is how many workflows run at the same time; more wait.
+const maxRuns = 16
+
+// Trigger is what starts a workflow.
+type Trigger struct {
+	Monitor    *monitor.Monitor
+	Transition monitor.Transition
+	// Params are those of the mention.
+	Params map[string]string
+}
+
+// Workflow is one automation, ready to run.
+type Workflow struct {
+	Name, Handle string
+	// LimitCount and LimitInterval are the rate limit of the monitor trigger; a LimitCount of 0 is none.
+	LimitCount    int
+	LimitInterval time.Duration
+	// Run executes the workflow, telling each step as it ends, and returns "success" or "failure" with a reason. It
+	// must return soon after ctx ends.
+	Run func(ctx context.Context, id string, trigger Trigger, record func(Entry)) (status, text string)
+}
+
+// Options are the dependencies of a Datadog.
+type Options struct {
+	// Clock and Logger are required.
+	Clock  *Clock
+	Logger *slog.Logger
+	// ParseWorkflow reads a workflow; AddWorkflow fails without it.
+	ParseWorkflow func(id string, raw []byte) (*Workflow, error)
+	// Profile is how the intake behaves; the Lambda extension when empty.
+	Profile intake.Profile
+}
+
+// Datadog is the stand-in. It is safe for concurrent use.
+type Datadog struct {
+	opts    Options
+	metrics *metric.Store
+	intake  *intake.Intake
+	slots   chan struct{}
+	runs    sync.WaitGroup
+	// evaluating lets one round run at a time.
+	evaluating sync.Mutex
+
+	mu        sync.Mutex
+	slos      map[string]*slo.SLO
+	monitors  map[int64]*watched
+	workflows map[string]*Workflow
+	recent    map[string][]time.Time
+	started   int
+	timeline  []Entry
+}
+
+// watched is a monitor with what it remembers.
+type watched struct {
+	*monitor.Monitor
+	state monitor.State
+}
+
+// New checks the options and returns a stand-in without assets.
+func New(opts Options) (*Datadog, error) {
+	if opts.Clock == nil || opts.Logger == nil {
+		return nil, errors.New("ddfake: Clock and Logger are required")
+	}
+	d := &Datadog{
+		opts: opts, slots: make(chan struct{}, maxRuns), slos: map[string]*slo.SLO{}, monitors: map[int64]*watched{},
+		workflows: map[string]*Workflow{}, recent: map[string][]time.Time{},
+	}
+	var err error
+	if d.metrics, err = metric.New(metric.Options{}); err != nil {
+		return nil, fmt.Errorf("make metric store: %w", err)
+	}
+	d.intake, err = intake.New(intake.Options{Metrics: d.metrics, Now: opts.Clock.Now, Profile: opts.Profile, OnEvent: func(e intake.Event) {
+		d.record(Entry{Kind: KindEvent, Text: e.Title, Detail: map[string]any{"text": e.Text, "type": e.Alert, "tags": e.Tags}})
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("make intake: %w", err)
+	}
+	return d, nil
+}
+
+// Intake returns where telemetry goes in.
+func (d *Datadog) Intake() *intake.Intake { return d.intake }
+
+// digest derives the identifier of an asset from its key.
+func digest(kind, key string) [32]byte { return sha256.Sum256([]byte(kind + "/" + key)) }
+
+func uuid(kind, key string) string {
+	b := digest(kind, key)
+	// Version 8 of RFC 9562: the content is up to the maker.
+	b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// AddSLO takes an SLO in the form of Datadog's API and returns its ID. An asset of the same key is replaced.
+func (d *Datadog) AddSLO(key string, raw []byte) (id string, err error) {
+	b := digest("slo", key)
+	id = fmt.Sprintf("%x", b[:16])
+	s, err := slo.Parse(id, raw)
+	if err != nil {
+		return "", fmt.Errorf("add SLO %s: %w", key, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slos[id] = s
+	return id, nil
+}
+
+// AddMonitor takes a monitor with all its references resolved and returns its ID. An asset of the same key is replaced,
+// and its state begins anew.
+func (d *Datadog) AddMonitor(key string, raw []byte) (id string, err error) {
+	b := digest("monitor", key)
+	number := int64(binary.BigEndian.Uint32(b[:])) + 1
+	m, err := monitor.Parse(number, raw)
+	if err == nil {
+		err = m.Check(d.data())
+	}
+	if err != nil {
+		return "", fmt.Errorf("add monitor %s: %w", key, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.monitors[number] = &watched{Monitor: m}
+	return fmt.Sprint(number), nil
+}
+
+// AddWorkflow takes a workflow with all its references resolved and returns its ID.
+func (d *Datadog) AddWorkflow(key string, raw []byte) (id string, err error) {
+	if d.opts.ParseWorkflow == nil {
+		return "", fmt.Errorf("add workflow %s: nothing here runs workflows", key)
+	}
+	id = uuid("workflow", key)
+	w, err := d.opts.ParseWorkflow(id, raw)
+	if err != nil {
+		return "", fmt.Errorf("add workflow %s: %w", key, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.workflows[w.Handle] = w
+	return id, nil
+}
+
+// data is what monitors look at.
+type data struct {
+	*metric.Store
+	slos map[string]*slo.SLO
+}
+
+func (d data) SLO(id string) (*slo.SLO, bool) { s, ok := d.slos[id]; return s, ok }
+
+func (d *Datadog) data() data {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return data{d.metrics, maps.Clone(d.slos)}
+}
+
+// Evaluate judges every monitor at the clock's time, and delivers what changed. The workflows that it starts run on
+// until they are done or ctx ends; see Wait.
+func (d *Datadog) Evaluate(ctx context.Context) {
+	d.evaluating.Lock()
+	defer d.evaluating.Unlock()
+	now, data := d.opts.Clock.Now(), d.data()
+	for _, w := range d.watched() {
+		state, transitions := w.Evaluate(data, w.state, now)
+		d.mu.Lock()
+		w.state = state
+		d.mu.Unlock()
+		for _, t := range transitions {
+			d.deliver(ctx, w.Monitor, t)
+		}
+	}
+}
+
+// watched returns the monitors in the order of their names.
+func (d *Datadog) watched() []*watched {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.SortedFunc(maps.Values(d.monitors), func(a, b *watched) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// Wait waits for the workflows that were started.
+func (d *Datadog) Wait() { d.runs.Wait() }
+
+// Run evaluates once a minute of the stand-in's time until ctx ends, and then waits for what it started.
+func (d *Datadog) Run(ctx context.Context) {
+	defer d.Wait()
+	for d.opts.Clock.Wait(ctx, round) == nil {
+		d.Evaluate(ctx)
+	}
+}
+
+// deliver records a transition and follows the mentions of its message.
+func (d *Datadog) deliver(ctx context.Context, m *monitor.Monitor, t monitor.Transition) {
+	d.record(Entry{
+		Kind: KindTransition, Monitor: m.Name, From: string(t.From), To: string(t.To), Text: m.Title(t, d.opts.Clock.Wall),
+		Detail: map[string]any{"group": t.Group, "transition": string(t.Kind), "value": fmt.Sprintf("%.4g", t.Value), "threshold": fmt.Sprintf("%.4g", t.Threshold)},
+	})
+	for _, mention := range monitor.Mentions(m.Message(t, d.opts.Clock.Wall)) {
+		e := Entry{Monitor: m.Name, Text: mention.Handle, Detail: map[string]any{"transition": string(t.Kind)}}
+		switch mention.Kind {
+		case monitor.MentionWorkflow:
+			d.start(ctx, mention.Handle, Trigger{m, t, mention.Params})
+			continue
+		case monitor.MentionOnCall:
+			e.Kind = KindPage
+		case monitor.MentionIncident:
+			e.Kind = KindIncident
+		case monitor.MentionUnknown:
+			e.Kind, e.Text = KindDeliveryFailure, fmt.Sprintf("@%s reaches nobody", mention.Handle)
+		default:
+			e.Kind = KindNotification
+		}
+		d.record(e)
+	}
+}
+
+// start runs a workflow in a goroutine of its own, unless it does not exist or its rate limit is used up.
+func (d *Datadog) start(ctx context.Context, handle string, trigger Trigger) {
+	failed := func(text string) {
+		d.record(Entry{Kind: KindDeliveryFailure, Monitor: trigger.Monitor.Name, Text: text})
+	}
+	d.mu.Lock()
+	w := d.workflows[handle]
+	limited := w != nil && d.limited(w)
+	d.started++
+	run := uuid("run", fmt.Sprint(d.started))
+	d.mu.Unlock()
+	switch {
+	case w == nil:
+		failed("there is no workflow @workflow-" + handle)
+		return
+	case limited:
+		failed("the rate limit of the workflow " + w.Name + " is used up")
+		return
+	}
+	record := func(e Entry) {
+		e.Monitor, e.Workflow, e.Run = trigger.Monitor.Name, w.Name, run
+		d.record(e)
+	}
+	d.runs.Go(func() {
+		select {
+		case d.slots <- struct{}{}:
+			defer func() { <-d.slots }()
+		case <-ctx.Done():
+			failed("the workflow " + w.Name + " was not started: " + ctx.Err().Error())
+			return
+		}
+		record(Entry{Kind: KindWorkflowStarted, Text: w.Name})
+		status, text := w.Run(ctx, run, trigger, record)
+		record(Entry{Kind: KindWorkflowFinished, Status: status, Text: cmp.Or(text, status)})
+	})
+}
+
+// limited counts a start against the workflow's rate limit; d.mu is held.
+func (d *Datadog) limited(w *Workflow) bool {
+	if w.LimitCount == 0 {
+		return false
+	}
+	now := d.opts.Clock.Now()
+	starts := slices.DeleteFunc(d.recent[w.Handle], func(t time.Time) bool { return now.Sub(t) >= w.LimitInterval })
+	full := len(starts) >= w.LimitCount
+	if !full {
+		starts = append(starts, now)
+	}
+	d.recent[w.Handle] = starts
+	return full
+}

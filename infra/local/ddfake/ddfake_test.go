@@ -1,0 +1,129 @@
+package ddfake_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake"
+)
+
+const toyMonitor = `{"name":"Toy","type":"query alert","query":"sum(last_5m):sum:toy.errors{*} by {function}.as_count() > 3",
+	"message":"{{#is_alert}} @workflow-fix(function=\"{{function.name}}\") @oncall-team @workflow-missing {{/is_alert}}{{#is_recovery}} @workflow-fix(back=\"yes\") {{/is_recovery}}",
+	"options":{"thresholds":{"critical":3},"new_group_delay":0}}`
+
+func TestLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, err := ddfake.NewClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := ddfake.New(ddfake.Options{Clock: clock, Logger: slog.New(slog.DiscardHandler), ParseWorkflow: func(string, []byte) (*ddfake.Workflow, error) {
+			return &ddfake.Workflow{Name: "Fix", Handle: "fix", Run: func(ctx context.Context, _ string, trigger ddfake.Trigger, record func(ddfake.Entry)) (string, string) {
+				if err := clock.Wait(ctx, time.Second); err != nil {
+					return "failure", err.Error()
+				}
+				record(ddfake.Entry{Kind: ddfake.KindWorkflowStep, Step: "Act", Status: "success", Text: fmt.Sprint(trigger.Params)})
+				return "success", ""
+			}}, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.AddWorkflow("fix", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.AddMonitor("toy", []byte(toyMonitor)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); d.Run(ctx) }()
+		for range 5 {
+			d.Intake().Datagram([]byte("toy.errors:1|d|#function:qa\ntoy.errors:1|d|#function:qa\n"))
+			time.Sleep(30 * time.Second)
+		}
+		for range 15 {
+			d.Intake().Datagram([]byte("toy.errors:0|d|#function:qa"))
+			time.Sleep(time.Minute)
+		}
+		cancel()
+		<-done
+
+		var got []string
+		for _, e := range d.Timeline() {
+			got = append(got, strings.TrimSpace(fmt.Sprint(e.Kind, " ", e.To, e.Step, e.Status)))
+		}
+		// What a workflow does is recorded while it runs, after the mentions of the same message.
+		want := []string{
+			"transition Alert", "page", "delivery_failure", "workflow_started", "workflow_step Actsuccess", "workflow_finished success",
+			"transition OK", "workflow_started", "workflow_step Actsuccess", "workflow_finished success",
+		}
+		order := map[string]int{}
+		for i, s := range want[:4] {
+			order[s] = i
+		}
+		if len(got) >= 4 { // the workflow's start races with the rest of its message
+			sorted := make([]string, 4)
+			for _, s := range got[:4] {
+				if i, ok := order[s]; ok {
+					sorted[i] = s
+				}
+			}
+			copy(got, sorted)
+		}
+		if diff := cmp.Diff(got, want); diff != "" {
+			t.Errorf("timeline: got - want +\n%s", diff)
+		}
+	})
+}
+
+func TestFastClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+		clock, err := ddfake.NewClock(start, 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := clock.Wait(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Since(began); got != time.Second {
+			t.Errorf("a minute took %v, want 1s", got)
+		}
+		if got, want := clock.Now(), start.Add(time.Minute); !got.Equal(want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if got := clock.Wall(clock.Now()); !got.Equal(time.Now()) {
+			t.Errorf("got wall time %v, want %v", got, time.Now())
+		}
+	})
+}
+
+func TestPageEscapes(t *testing.T) {
+	clock, err := ddfake.NewClock(time.Now(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := ddfake.New(ddfake.Options{Clock: clock, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Intake().Datagram([]byte("_e{8,0}:<script>|"))
+	for _, path := range []string{"/", "/api/state", "/api/timeline", "/api/llmobs"} {
+		w := httptest.NewRecorder()
+		d.API().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), "<script>") {
+			t.Errorf("%s: got status %d and body %s", path, w.Code, w.Body)
+		}
+	}
+}
