@@ -1,0 +1,122 @@
+package ddfake
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/intake"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// Sink returns a telemetry sink that feeds the stand-in within the process, without SDK and sockets, so that whole loops
+// run on virtual time. Tags, such as "service:a", go to every point and event. It makes LLM Observability spans but no
+// APM traces.
+func (d *Datadog) Sink(tags ...string) telemetry.Sink {
+	return &sink{intake: d.intake, tags: tags}
+}
+
+type sink struct {
+	intake *intake.Intake
+	tags   []string
+	spans  atomic.Uint64
+}
+
+type sinkSpan struct{ trace telemetry.Trace }
+
+func (s sinkSpan) Trace() telemetry.Trace { return s.trace }
+func (s sinkSpan) Inject(h http.Header)   { h.Set("x-datadog-trace-id", s.trace.SpanID) }
+func (s sinkSpan) End(int, error)         {}
+
+// Begin implements telemetry.Sink.
+func (s *sink) Begin(ctx context.Context, _ string, _ http.Header) (context.Context, telemetry.Span) {
+	n := s.spans.Add(1)
+	return ctx, sinkSpan{telemetry.Trace{TraceID: fmt.Sprintf("%032x", n), SpanID: strconv.FormatUint(n, 10)}}
+}
+
+// Record implements telemetry.Sink: a workflow span for the exchange, a retrieval span for its document, and an llm span
+// for each attempt.
+func (s *sink) Record(ctx context.Context, e *telemetry.Exchange) {
+	trace := telemetry.TraceFrom(ctx).TraceID
+	span := func(parent, kind, name string, start time.Time, took time.Duration, failure string) intake.LLMSpan {
+		status := "ok"
+		if failure != "" {
+			status = "error"
+		}
+		return intake.LLMSpan{
+			SpanID: strconv.FormatUint(s.spans.Add(1), 10), TraceID: trace, APMTraceID: trace, ParentID: parent, SessionID: e.Session, Name: name, Kind: kind,
+			Status: status, ErrorType: failure, Start: start, Duration: took, Tags: append(e.Tags(), s.tags...),
+		}
+	}
+	root := span("undefined", "workflow", e.Function, e.Start, e.Duration, e.ErrorType)
+	root.Output.Value = e.Output
+	spans := []intake.LLMSpan{root}
+	if e.Document != "" {
+		retrieval := span(root.SpanID, "retrieval", "document", e.Start, 0, "")
+		retrieval.Input.Value = e.Question
+		retrieval.Output.Documents = []map[string]any{{"text": e.Document}}
+		spans = append(spans, retrieval)
+	}
+	for _, a := range e.Attempts {
+		llm := span(root.SpanID, "llm", a.Model, a.Start, a.Duration, a.ErrorType)
+		llm.Model, llm.Provider, llm.Metrics = a.Model, a.Provider, map[string]float64{}
+		for _, m := range e.Messages {
+			llm.Input.Messages = append(llm.Input.Messages, intake.ChatMessage{Role: string(m.Role), Content: m.Content})
+		}
+		if a.Output != "" {
+			llm.Output.Messages = []intake.ChatMessage{{Role: "assistant", Content: a.Output}}
+		}
+		if a.Usage != nil {
+			llm.Metrics["input_tokens"], llm.Metrics["output_tokens"] = float64(a.Usage.InputTokens), float64(a.Usage.OutputTokens)
+			llm.Metrics["total_tokens"] = float64(a.Usage.Total())
+		}
+		if a.CostUSD != nil {
+			llm.Metrics["total_cost"] = *a.CostUSD
+		}
+		spans = append(spans, llm)
+	}
+	s.intake.AddLLMSpans(spans...)
+}
+
+// plain keeps what parts a datagram out of its values.
+var plain = strings.NewReplacer(",", "_", "|", "_", "\n", "_")
+
+func (s *sink) appendTags(b []byte, tags []string) []byte {
+	separator := "|#"
+	for _, list := range [][]string{s.tags, tags} {
+		for _, tag := range list {
+			b = append(append(b, separator...), plain.Replace(tag)...)
+			separator = ","
+		}
+	}
+	return b
+}
+
+// Emit implements telemetry.Sink: each point goes through the intake as a datagram of its own.
+func (s *sink) Emit(points []telemetry.Point) {
+	for _, p := range points {
+		b := append([]byte(p.Metric), ':')
+		b = append(strconv.AppendFloat(b, p.Value, 'g', -1, 64), "|d"...)
+		s.intake.Datagram(s.appendTags(b, p.Tags))
+	}
+}
+
+// Event implements telemetry.Sink.
+func (s *sink) Event(_ context.Context, e telemetry.Event) {
+	title, text := strings.ReplaceAll(e.Title, "\n", `\n`), strings.ReplaceAll(e.Text, "\n", `\n`)
+	b := fmt.Appendf(nil, "_e{%d,%d}:%s|%s", len(title), len(text), title, text)
+	if e.Type != "" {
+		b = fmt.Appendf(b, "|t:%s", e.Type)
+	}
+	if e.AggregationKey != "" {
+		b = fmt.Appendf(b, "|k:%s", plain.Replace(e.AggregationKey))
+	}
+	s.intake.Datagram(s.appendTags(b, e.Tags))
+}
+
+// Flush implements telemetry.Sink; everything has arrived already.
+func (s *sink) Flush(context.Context) error { return nil }

@@ -1,0 +1,54 @@
+package ddfake_test
+
+import (
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/intake"
+	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+func TestSink(t *testing.T) {
+	clock, err := ddfake.NewClock(time.Now(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := ddfake.New(ddfake.Options{Clock: clock, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := telemetry.New(telemetry.Options{Sink: d.Sink("service:a", "env:x,y|z"), Logger: slog.New(slog.DiscardHandler), Function: "qa"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, span := client.Begin(t.Context(), "qa", http.Header{})
+	client.Record(ctx, &telemetry.Exchange{
+		Function: "qa", Start: time.Now(), Duration: time.Second, Outcome: telemetry.OutcomeSuccess, Document: "text", Output: "answer",
+		Attempts: []telemetry.Attempt{{Model: "m", ErrorType: "timeout"}, {Model: "n", Usage: &llm.Usage{InputTokens: 2, OutputTokens: 1}}},
+	})
+	client.Event(ctx, telemetry.Event{Title: "Override made\nnow", Text: "é", Type: "success", AggregationKey: "o|1"})
+	span.End(http.StatusOK, nil)
+
+	counts := d.Intake().Counts()
+	if len(counts.Malformed) > 0 || counts.Datagrams[intake.Distribution] == 0 {
+		t.Errorf("got counts %+v, want distributions and nothing malformed", counts)
+	}
+	if diff := cmp.Diff(counts.LLMSpans, map[string]int{"workflow": 1, "retrieval": 1, "llm": 2}); diff != "" {
+		t.Errorf("LLM Obs spans: got - want +\n%s", diff)
+	}
+	timeline := d.Timeline()
+	if len(timeline) != 1 || timeline[0].Kind != ddfake.KindEvent || timeline[0].Text != "Override made\nnow" {
+		t.Errorf("got timeline %+v, want the event", timeline)
+	}
+	for _, s := range d.Intake().LLMSpans() {
+		if s.TraceID != span.Trace().TraceID {
+			t.Errorf("span %s: got trace %s, want %s", s.Name, s.TraceID, span.Trace().TraceID)
+		}
+	}
+}
