@@ -6,7 +6,7 @@ import (
 	"net/http"
 
 	"github.com/llm-reliability/control-plane/functions/completion"
-	"github.com/llm-reliability/control-plane/functions/internal/wire"
+	"github.com/llm-reliability/control-plane/functions/wire"
 	"github.com/llm-reliability/control-plane/shared/gateway"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )

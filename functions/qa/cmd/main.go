@@ -5,8 +5,8 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/llm-reliability/control-plane/functions/internal/wire"
 	"github.com/llm-reliability/control-plane/functions/qa"
+	"github.com/llm-reliability/control-plane/functions/wire"
 	"github.com/llm-reliability/control-plane/shared/gateway"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/llm-reliability/control-plane/functions/internal/wire"
 	"github.com/llm-reliability/control-plane/functions/remediation"
+	"github.com/llm-reliability/control-plane/functions/wire"
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/env"
