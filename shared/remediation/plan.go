@@ -60,7 +60,8 @@ type Request struct {
 type Limits struct {
 	// Models (tiers and names), Functions, Endpoints and Providers are the allow-lists. An empty list allows nothing.
 	Models, Functions, Endpoints, Providers []string
-	// MaxDuration is the longest an override may hold, 4 h when 0; DefaultDuration is for requests without one, 30 min.
+	// MaxDuration is the longest an override may hold, 4 h when 0; DefaultDuration is for requests without one, 30 min
+	// when 0, or MaxDuration if that is less.
 	MaxDuration, DefaultDuration time.Duration
 	// DefaultCacheTTL is for an enable-cache without one, 10 min when 0.
 	DefaultCacheTTL time.Duration
@@ -76,7 +77,7 @@ type Limits struct {
 
 func (l Limits) withDefaults() Limits {
 	l.MaxDuration = cmp.Or(l.MaxDuration, 4*time.Hour)
-	l.DefaultDuration = cmp.Or(l.DefaultDuration, 30*time.Minute)
+	l.DefaultDuration = cmp.Or(l.DefaultDuration, min(30*time.Minute, l.MaxDuration))
 	l.DefaultCacheTTL = cmp.Or(l.DefaultCacheTTL, 10*time.Minute)
 	l.Cooldown = cmp.Or(l.Cooldown, 5*time.Minute)
 	l.HourlyBudget = cmp.Or(l.HourlyBudget, 12)
