@@ -4,6 +4,7 @@ package httpjson
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func Unmarshal(body []byte, v any) error {
 func object(body []byte) (map[string]json.RawMessage, []FieldError, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if tok, err := dec.Token(); err != nil {
-		return nil, nil, syntaxError(err)
+		return nil, nil, syntaxError(body)
 	} else if tok != json.Delim('{') {
 		return nil, nil, errors.New("the body must be a JSON object")
 	}
@@ -77,7 +78,7 @@ func object(body []byte) (map[string]json.RawMessage, []FieldError, error) {
 	for dec.More() {
 		tok, err := dec.Token()
 		if err != nil {
-			return nil, nil, syntaxError(err)
+			return nil, nil, syntaxError(body)
 		}
 		name, ok := tok.(string)
 		if !ok {
@@ -85,7 +86,7 @@ func object(body []byte) (map[string]json.RawMessage, []FieldError, error) {
 		}
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
-			return nil, nil, syntaxError(err)
+			return nil, nil, syntaxError(body)
 		}
 		if _, seen := members[name]; seen {
 			bad = append(bad, FieldError{clip(name), "appears more than once"})
@@ -93,7 +94,7 @@ func object(body []byte) (map[string]json.RawMessage, []FieldError, error) {
 		members[name] = raw
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, nil, syntaxError(err)
+		return nil, nil, syntaxError(body)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, nil, errors.New("the body must be one JSON object and nothing after it")
@@ -101,7 +102,11 @@ func object(body []byte) (map[string]json.RawMessage, []FieldError, error) {
 	return members, bad, nil
 }
 
-func syntaxError(err error) error {
+// syntaxError says where body stops being JSON. It reads body anew as one value, because a decoder that was asked for
+// tokens before does not count all bytes in the offsets of its errors.
+func syntaxError(body []byte) error {
+	var raw json.RawMessage
+	err := json.NewDecoder(bytes.NewReader(body)).Decode(&raw)
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
 		return fmt.Errorf("the body is not valid JSON at byte %d", syntax.Offset)
@@ -139,7 +144,7 @@ func fieldError(name string, err error) FieldError {
 		if wrong.Field != "" {
 			name += "." + wrong.Field
 		}
-		return FieldError{name, fmt.Sprintf("must be %s, not %s", jsonType(wrong.Type), wrong.Value)}
+		return FieldError{clip(name), clip(fmt.Sprintf("must be %s, not %s", jsonType(wrong.Type), wrong.Value))}
 	}
 	if text, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return FieldError{name + "." + clip(strings.Trim(text, `"`)), "unknown field"}
@@ -149,6 +154,9 @@ func fieldError(name string, err error) FieldError {
 }
 
 func jsonType(t reflect.Type) string {
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+		return "a string"
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return jsonType(t.Elem())
