@@ -1,13 +1,13 @@
 package embedded_test
 
 import (
-	"context"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
+	"github.com/llm-reliability/control-plane/shared/llm/llmtest"
 )
 
 const mill = `The mill stands by the river Orla, two miles below the town of Brenn. It was built in 1732 by the abbey of St. Aurel.
@@ -178,15 +178,13 @@ func TestStreamIsTheAnswerInPieces(t *testing.T) {
 	}
 }
 
-func TestEndedContextAndUnknownModel(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := embedded.New().Generate(ctx, llm.Request{Model: embedded.Standard, Question: "?"}); llm.AsError(err).Kind != llm.Canceled {
-		t.Errorf("error %v, want canceled", err)
-	}
-	if _, err := embedded.New().Generate(t.Context(), llm.Request{Model: "gpt", Question: "?"}); llm.AsError(err).Kind != llm.NotFound {
-		t.Errorf("error %v, want not found", err)
-	}
+func TestConformance(t *testing.T) {
+	llmtest.Conformance(t, func(*testing.T) (llm.Model, llm.Request) {
+		return embedded.New(), llm.Request{
+			Type: llm.QA, Model: embedded.Standard, Question: "What happens in winter?", Document: mill,
+			Messages: []llm.Message{{Role: llm.User, Content: mill + "\nWhat happens in winter?"}}, Stop: []string{"spring"},
+		}
+	})
 }
 
 func FuzzGenerate(f *testing.F) {
