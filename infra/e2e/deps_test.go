@@ -60,12 +60,13 @@ var libraries = []library{
 	{path: "github.com/DataDog/sketches-go", in: []string{"infra/local/ddfake/metric"}},
 	{path: "github.com/dop251/goja", in: []string{"infra/local/ddfake/workflow"}},
 	{path: "github.com/alecthomas/kong", in: []string{"scripts"}},
+	{path: "github.com/openai/openai-go/v3", in: []string{"shared/llm/openai"}},
 	// Conformance tests are packages of their own.
 	{path: "github.com/google/go-cmp", in: []string{"shared/control/controltest", "shared/llm/llmtest"}},
 }
 
-// testLibraries are imported by tests only: clients that our functions must satisfy.
-var testLibraries = []string{"github.com/google/go-cmp", "github.com/openai/openai-go"}
+// testLibraries may be imported by every test, beside those above.
+var testLibraries = []string{"github.com/google/go-cmp"}
 
 // coreLibraries are what the shared packages that are no adapters may need, all dependencies included. It is what keeps
 // them quick to build and to test: no SDK comes in by a detour.
@@ -150,6 +151,7 @@ func TestImportRulesCanFail(t *testing.T) {
 			want:     []string{"functions/qa imports functions/completion: a function imports another function"},
 		},
 		"a function imports what functions share": {packages: one("functions/qa", "functions/internal/answer")},
+		"what functions share chooses adapters":   {packages: one("functions/wire", "shared/llm/openai")},
 		"a function's main imports it":            {packages: one("functions/qa/cmd", "functions/qa")},
 		"what functions share imports a function": {
 			packages: one("functions/internal/answer", "functions/qa"),
@@ -160,11 +162,11 @@ func TestImportRulesCanFail(t *testing.T) {
 		"an adapter's test needs it": {packages: []listed{{name: "shared/control/bolt", testImports: []string{module + "/shared/control/bolt"}}}},
 		"a function imports an adapter": {
 			packages: one("functions/qa", "shared/llm/openai"),
-			want:     []string{"functions/qa imports shared/llm/openai: an adapter is chosen in functions/*/cmd, functions/internal, infra or scripts"},
+			want:     []string{"functions/qa imports shared/llm/openai: an adapter is chosen in functions/*/cmd, functions/wire, infra or scripts"},
 		},
 		"the request path imports an adapter": {
 			packages: one("shared/gateway", "shared/control/bolt"),
-			want:     []string{"shared/gateway imports shared/control/bolt: an adapter is chosen in functions/*/cmd, functions/internal, infra or scripts"},
+			want:     []string{"shared/gateway imports shared/control/bolt: an adapter is chosen in functions/*/cmd, functions/wire, infra or scripts"},
 		},
 		"a test package in a test": {packages: []listed{{name: "shared/gateway", testImports: []string{module + "/shared/llm/llmtest"}}}},
 		"a test package in code": {
@@ -201,7 +203,7 @@ func TestImportRulesCanFail(t *testing.T) {
 		},
 		"a test's library in code": {
 			packages: one("functions/qa", "github.com/openai/openai-go/v3"),
-			want:     []string{"functions/qa imports github.com/openai/openai-go/v3: no rule names this library"},
+			want:     []string{"functions/qa imports github.com/openai/openai-go/v3: only shared/llm/openai may"},
 		},
 		"the core needs an SDK by a detour": {
 			packages: []listed{{name: "shared/telemetry", deps: []string{"fmt", "vendor/golang.org/x/net/idna", "github.com/DataDog/datadog-go/v5/statsd"}}},
@@ -304,7 +306,7 @@ func forbiddenOwn(importer, imported string, inTest bool) string {
 		return fmt.Sprintf("%s imports only %s", top(importer), strings.Join(allowed, ", "))
 	}
 	if top(importer) == "functions" && top(imported) == "functions" &&
-		second(imported) != "internal" && second(imported) != second(importer) {
+		!ofAllFunctions(imported) && second(imported) != second(importer) {
 		return "a function imports another function"
 	}
 	if top(importer) == "shared" {
@@ -315,7 +317,7 @@ func forbiddenOwn(importer, imported string, inTest bool) string {
 		}
 	}
 	if adapter(imported) && !testing && !choosesAdapters(importer) {
-		return "an adapter is chosen in functions/*/cmd, functions/internal, infra or scripts"
+		return "an adapter is chosen in functions/*/cmd, functions/wire, infra or scripts"
 	}
 	return ""
 }
@@ -357,9 +359,14 @@ func adapter(name string) bool {
 	return top(name) == "shared" && strings.Count(name, "/") > 1 && !isTest(name)
 }
 
+// ofAllFunctions is whether a package is what functions share, and not part of one of them.
+func ofAllFunctions(name string) bool {
+	return below(name, "functions/internal") || below(name, "functions/wire")
+}
+
 // choosesAdapters is whether a package decides what is behind the interfaces.
 func choosesAdapters(name string) bool {
-	return top(name) == "infra" || top(name) == "scripts" || below(name, "functions/internal") ||
+	return top(name) == "infra" || top(name) == "scripts" || below(name, "functions/wire") ||
 		top(name) == "functions" && path.Base(name) == "cmd"
 }
 
