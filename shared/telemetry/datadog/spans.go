@@ -1,0 +1,246 @@
+package datadog
+
+import (
+	"context"
+	"time"
+	"unicode/utf8"
+
+	"github.com/DataDog/dd-trace-go/v2/ddtrace/ext"
+	"github.com/DataDog/dd-trace-go/v2/ddtrace/tracer"
+	"github.com/DataDog/dd-trace-go/v2/llmobs"
+
+	"github.com/llm-reliability/control-plane/shared/safety"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// Record implements telemetry.Sink. The spans are made after the fact, with the times that the exchange holds: a workflow
+// for the request, below it a retrieval where a document was used, an llm span for each attempt, and a task for the
+// quality scoring.
+func (s *Sink) Record(ctx context.Context, e *telemetry.Exchange) {
+	if !s.config.Enabled {
+		return
+	}
+	if !s.llmobs.Load() {
+		s.plain(ctx, e)
+		return
+	}
+	opts := []llmobs.StartSpanOption{llmobs.WithStartTime(e.Start)}
+	if e.Session != "" {
+		opts = append(opts, llmobs.WithSessionID(e.Session))
+	}
+	workflow, ctx := llmobs.StartWorkflowSpan(ctx, e.Function, opts...)
+	if workflow.SpanID() == "" {
+		// The wrapper started the tracer and LLM Observability did not start with it: say it once, and trace plainly.
+		if s.llmobs.Swap(false) {
+			s.config.Logger.WarnContext(ctx, "LLM Observability did not start: its spans are plain APM spans")
+		}
+		s.plain(ctx, e)
+		return
+	}
+	s.retrieval(ctx, e)
+	for i := range e.Attempts {
+		s.attempt(ctx, e, &e.Attempts[i])
+	}
+	s.task(ctx, e)
+	input := e.Question
+	if input == "" && len(e.Messages) > 0 {
+		input = e.Messages[len(e.Messages)-1].Content
+	}
+	workflow.AnnotateTextIO(s.capture(input), s.capture(e.Output), llmobs.WithAnnotatedTags(tags(e)))
+	s.evaluate(workflow, e)
+	workflow.Finish(finish(e.Start.Add(e.Duration), failure(e))...)
+	s.spans.Add(1)
+}
+
+// failure is the error of a request that failed; a client that hung up or sent nonsense is none of ours.
+func failure(e *telemetry.Exchange) error {
+	if e.Outcome == telemetry.OutcomeError || e.Outcome == telemetry.OutcomeBlocked {
+		return e.Err
+	}
+	return nil
+}
+
+func finish(at time.Time, err error) []llmobs.FinishSpanOption {
+	opts := []llmobs.FinishSpanOption{llmobs.WithFinishTime(at)}
+	if err != nil {
+		opts = append(opts, llmobs.WithError(err))
+	}
+	return opts
+}
+
+// tags are the exchange's bounded tags as LLM Observability takes them, and the overrides in force.
+func tags(e *telemetry.Exchange) map[string]string {
+	m := map[string]string{"request_id": e.RequestID}
+	for key, value := range map[string]string{
+		"function": e.Function, "endpoint": e.Endpoint, "request_type": string(e.Type), "outcome": string(e.Outcome),
+		"cache": string(e.Cache), "tier": e.Tier, "caller": e.Caller,
+	} {
+		if value != "" {
+			m[key] = value
+		}
+	}
+	if len(e.Overrides) > 0 {
+		m["override_action"] = e.Overrides[len(e.Overrides)-1].Action
+	}
+	return m
+}
+
+func (s *Sink) retrieval(ctx context.Context, e *telemetry.Exchange) {
+	if e.Document == "" {
+		return
+	}
+	span, _ := llmobs.StartRetrievalSpan(ctx, "document", llmobs.WithStartTime(e.Start))
+	var documents []llmobs.RetrievedDocument
+	if text := s.capture(e.Document); text != "" {
+		documents = []llmobs.RetrievedDocument{{Text: text, Name: "document"}}
+	}
+	span.AnnotateRetrievalIO(s.capture(e.Question), documents,
+		llmobs.WithAnnotatedMetadata(map[string]any{"document_characters": utf8.RuneCountInString(e.Document)}))
+	span.Finish(llmobs.WithFinishTime(e.Start))
+	s.spans.Add(1)
+}
+
+func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.Attempt) {
+	span, ctx := llmobs.StartLLMSpan(ctx, a.Provider+"."+string(e.Type), llmobs.WithStartTime(a.Start),
+		llmobs.WithModelName(a.Model), llmobs.WithModelProvider(a.Provider))
+	metrics := map[string]float64{}
+	if u := a.Usage; u != nil {
+		metrics[llmobs.MetricKeyInputTokens] = float64(u.InputTokens)
+		metrics[llmobs.MetricKeyOutputTokens] = float64(u.OutputTokens)
+		metrics[llmobs.MetricKeyTotalTokens] = float64(u.Total())
+		metrics["non_cached_input_tokens"] = float64(u.InputTokens - u.CachedTokens)
+		metrics[llmobs.MetricKeyCacheReadInputTokens] = float64(u.CachedTokens)
+		metrics[llmobs.MetricKeyReasoningOutputTokens] = float64(u.ReasoningTokens)
+	}
+	if a.CostUSD != nil {
+		metrics["total_cost"] = *a.CostUSD
+	}
+	if a.FirstToken > 0 {
+		metrics[llmobs.MetricKeyTimeToFirstToken] = a.FirstToken.Seconds()
+	}
+	opts := []llmobs.AnnotateOption{
+		llmobs.WithAnnotatedMetrics(metrics),
+		llmobs.WithAnnotatedMetadata(map[string]any{"finish_reason": string(a.Finish), "retry": a.Retry, "fallback": a.Fallback}),
+	}
+	if e.PromptID != "" {
+		opts = append(opts, llmobs.WithAnnotatedPrompt(llmobs.Prompt{ID: e.PromptID, Version: e.PromptVersion}))
+	}
+	span.AnnotateLLMIO(s.input(e), s.output(a), opts...)
+	if apm, ok := tracer.SpanFromContext(ctx); ok {
+		label(apm, e, a)
+	}
+	span.Finish(finish(a.Start.Add(a.Duration), a.Err)...)
+	s.spans.Add(1)
+}
+
+// label sets the llm.* tags of a model call on its APM span, and what makes it an edge of the service map.
+func label(apm *tracer.Span, e *telemetry.Exchange, a *telemetry.Attempt) {
+	apm.SetTag(ext.SpanKind, ext.SpanKindClient)
+	apm.SetTag(ext.PeerService, a.Provider)
+	apm.SetTag("llm.provider", a.Provider)
+	apm.SetTag("llm.request.model", a.Model)
+	apm.SetTag("llm.response.model", a.Model)
+	apm.SetTag("llm.request.type", string(e.Type))
+	apm.SetTag("llm.request.latency", float64(a.Duration)/float64(time.Millisecond))
+	if a.Usage != nil {
+		apm.SetTag("llm.request.input_tokens", a.Usage.InputTokens)
+		apm.SetTag("llm.response.output_tokens", a.Usage.OutputTokens)
+	}
+	if a.CostUSD != nil {
+		apm.SetTag("llm.request.cost", *a.CostUSD)
+	}
+}
+
+func (s *Sink) task(ctx context.Context, e *telemetry.Exchange) {
+	q := e.Quality
+	if q == nil {
+		return
+	}
+	span, _ := llmobs.StartTaskSpan(ctx, "quality", llmobs.WithStartTime(q.Start))
+	metrics := map[string]float64{}
+	if q.SemanticSimilarity != nil {
+		metrics["semantic_similarity"] = *q.SemanticSimilarity
+	}
+	if q.Groundedness != nil {
+		metrics["groundedness"] = *q.Groundedness
+	}
+	span.Annotate(llmobs.WithAnnotatedMetrics(metrics))
+	span.Finish(llmobs.WithFinishTime(q.Start.Add(q.Duration)))
+	s.spans.Add(1)
+}
+
+// evaluate submits the signals as evaluations of the request.
+func (s *Sink) evaluate(span *llmobs.WorkflowSpan, e *telemetry.Exchange) {
+	if q := e.Quality; q != nil {
+		if q.SemanticSimilarity != nil {
+			llmobs.SubmitEvaluationFromSpan("semantic_similarity", *q.SemanticSimilarity, span)
+		}
+		if q.Groundedness != nil {
+			llmobs.SubmitEvaluationFromSpan("groundedness", *q.Groundedness, span)
+		}
+	}
+	if e.Safety.InjectionSuspected {
+		llmobs.SubmitEvaluationFromSpan("prompt_injection", e.Safety.PromptInjection, span)
+	}
+}
+
+// plain makes APM spans only.
+func (s *Sink) plain(ctx context.Context, e *telemetry.Exchange) {
+	for i := range e.Attempts {
+		a := &e.Attempts[i]
+		apm, _ := tracer.StartSpanFromContext(ctx, "llm.request", tracer.StartTime(a.Start), tracer.ResourceName(a.Model))
+		label(apm, e, a)
+		apm.Finish(tracer.FinishTime(a.Start.Add(a.Duration)), tracer.WithError(a.Err))
+	}
+}
+
+// The bounds of what is captured, in bytes: of one text, and of all texts of one span. The Lambda extension takes bodies
+// of 2 MB at most.
+const (
+	maxText  = 16 << 10
+	maxEvent = 512 << 10
+)
+
+// capture returns what may leave the process of a text.
+func (s *Sink) capture(text string) string {
+	switch s.config.Capture {
+	case CaptureTruncated:
+		return safety.Redact(cut(text, maxText))
+	case CaptureFull:
+		return safety.Redact(cut(text, maxEvent/2))
+	}
+	return ""
+}
+
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most] + "…"
+}
+
+// input returns the messages as they may leave the process, newest first in line when not all fit.
+func (s *Sink) input(e *telemetry.Exchange) []llmobs.LLMMessage {
+	if s.config.Capture == CaptureNone {
+		return nil
+	}
+	left := maxEvent / 2
+	var out []llmobs.LLMMessage
+	for i := len(e.Messages) - 1; i >= 0 && left > 0; i-- {
+		text := cut(s.capture(e.Messages[i].Content), left)
+		left -= len(text)
+		out = append([]llmobs.LLMMessage{{Role: string(e.Messages[i].Role), Content: text}}, out...)
+	}
+	return out
+}
+
+func (s *Sink) output(a *telemetry.Attempt) []llmobs.LLMMessage {
+	text := s.capture(a.Output)
+	if text == "" {
+		return nil
+	}
+	return []llmobs.LLMMessage{{Role: "assistant", Content: text}}
+}
