@@ -1,143 +1,184 @@
-// Package datadog sends telemetry to a Datadog agent: the Lambda extension, serverless-init, or one beside the process.
-// It is the Sink that makes good the promise that telemetry is delivered before the platform freezes the function, and
-// counted when it is not. It is the only package besides serverless that knows Datadog's SDK.
-//
-// The SDK can start to send, but cannot say when the agent has taken what it sent; and it does not recognise the Lambda
-// extension as something that takes LLM Observability. Both are made good in the transport that it is given: see delivery.
 package datadog
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/DataDog/datadog-go/v5/statsd"
+	"github.com/DataDog/dd-trace-go/v2/ddtrace/ext"
 	"github.com/DataDog/dd-trace-go/v2/ddtrace/tracer"
 
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 	"github.com/llm-reliability/control-plane/shared/telemetry/dogstatsd"
 )
 
-const (
-	// patience is how many flushes in a row may time out before the sink stops to wait in each of them.
-	patience = 3
-	// probeInterval is how often it waits nevertheless, to see whether the agent has recovered.
-	probeInterval = 10 * time.Second
-)
-
-// Sink implements telemetry.Sink with Datadog's SDK. The SDK keeps one tracer for the process, so only one Sink can be
-// started at a time.
+// Sink implements telemetry.Sink over the tracer, LLM Observability and DogStatsD.
 type Sink struct {
-	cfg      Config
-	delivery *delivery
-	agentURL string
-	statsd   *dogstatsd.Client
-	conn     net.Conn
-	tracing  bool
+	config    Config
+	transport *transport
+	statsd    *dogstatsd.Client
+	conn      net.Conn
+	// llmobs is whether LLM Observability runs. With the Lambda wrapper only the first span tells.
+	llmobs atomic.Bool
+	// spans counts the LLM Observability spans that were finished, roots the local root spans that were.
+	spans, roots atomic.Int64
 
 	mu sync.Mutex
-	// expired counts the flushes in a row that timed out, probe is when the next one waits again.
-	expired    int
-	probe      time.Time
-	unreported map[string]uint64
+	// counted is how much of the outstanding spans and traces is counted as dropped already; lost is how many of each the
+	// transport had lost when that was last counted.
+	counted, lost outstanding
+	// expired counts the flushes in a row that ran out of time, patience is when the next may take its full time again.
+	expired  int
+	patience time.Time
 }
+
+// outstanding is a number of LLM Observability spans and of traces.
+type outstanding struct{ spans, traces int }
 
 var _ telemetry.Sink = (*Sink)(nil)
 
-// Start connects to the agent and starts the tracer, unless Datadog's wrapper is to do that. It never fails: what
-// cannot be started is left out, and one log line says so. It takes at most StartTimeout longer than the SDK itself.
+// Start starts the tracer and returns a Sink. It never fails the function: with telemetry off, or the agent absent or
+// slow, requests are served all the same, and one log line says why their telemetry is missing. It takes at most
+// StartTimeout longer than the SDK itself.
 func Start(ctx context.Context, c Config) *Sink {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
 	if c.StartTimeout == 0 {
 		c.StartTimeout = 250 * time.Millisecond
 	}
-	if c.MLApp == "" {
-		c.MLApp = c.Service
-	}
-	s := &Sink{cfg: c, unreported: map[string]uint64{}}
+	s := &Sink{config: c, transport: newTransport(agentTransport(), c.StartTimeout)}
 	if !c.Enabled {
-		c.Logger.InfoContext(ctx, "telemetry is off: spans, metrics and events are discarded")
+		c.Logger.WarnContext(ctx, "telemetry is off: no spans, metrics or events leave this process")
 		return s
 	}
-	if err := s.openStatsd(); err != nil {
-		c.Logger.WarnContext(ctx, "metrics are not sent", slog.String("error.message", err.Error()))
-	}
-	if !c.Tracing {
-		return s
-	}
-	var err error
-	if s.delivery, s.agentURL, err = newDelivery(c.AgentURL, c.StartTimeout, c.Logger); err != nil {
-		c.Logger.WarnContext(ctx, "spans are not sent", slog.String("error.message", err.Error()))
-		return s
-	}
-	s.tracing = true
+	s.startStatsd(ctx)
 	tracer.UseLogger(sdkLogger{c.Logger})
-	if c.TracerStartedByWrapper {
+	if c.StartedByWrapper {
+		s.llmobs.Store(c.LLMObs)
 		return s
 	}
-	if err := tracer.Start(s.TracerOptions()...); err != nil {
-		// The transport has told why already when the agent cannot do LLM Observability; traces go out all the same.
-		c.Logger.DebugContext(ctx, "tracer started in part", slog.String("error.message", err.Error()))
+	err := tracer.Start(s.TracerOptions()...)
+	s.llmobs.Store(c.LLMObs && err == nil)
+	s.transport.mu.Lock()
+	reached, failure := s.transport.reached, s.transport.failure
+	s.transport.mu.Unlock()
+	switch {
+	case !reached:
+		c.Logger.WarnContext(ctx, "the Datadog agent does not answer: telemetry is sent, and counted as dropped while it does not arrive",
+			slog.String("error.message", fmt.Sprint(failure)))
+	case err != nil:
+		c.Logger.WarnContext(ctx, "LLM Observability did not start: its spans are plain APM spans", slog.String("error.message", err.Error()))
 	}
 	return s
 }
 
-func (s *Sink) openStatsd() error {
-	conn, err := dialStatsd(s.cfg.StatsdAddr)
-	if err != nil {
-		return err
+// agentTransport is the default transport without its proxies: the agent is next door.
+func agentTransport() http.RoundTripper {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
+		MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
 	}
-	client, err := dogstatsd.New(dogstatsd.Options{
-		Writer: conn, Tags: []string{"service:" + s.cfg.Service, "env:" + s.cfg.Env, "version:" + s.cfg.Version},
-	})
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	s.conn, s.statsd = conn, client
-	return nil
 }
 
-// TracerOptions are the options with which the tracer must be started, by Start or by Datadog's wrapper; nil when
-// tracing is off.
+func (s *Sink) startStatsd(ctx context.Context) {
+	conn, err := net.Dial("udp", s.config.StatsdAddr)
+	if err == nil {
+		s.conn = conn
+		s.statsd, err = dogstatsd.New(dogstatsd.Options{Writer: conn, Tags: []string{
+			"service:" + s.config.Service, "env:" + s.config.Env, "version:" + s.config.Version,
+		}})
+	}
+	if err != nil {
+		s.config.Logger.WarnContext(ctx, "DogStatsD can't be reached: metrics and events are not sent", slog.String("error.message", err.Error()))
+	}
+}
+
+// TracerOptions are what the tracer must be started with: the transport, and the identity of the function. They are for
+// whoever starts the tracer instead of Start.
 func (s *Sink) TracerOptions() []tracer.StartOption {
-	if !s.tracing {
-		return nil
-	}
-	opts := []tracer.StartOption{
-		tracer.WithService(s.cfg.Service),
-		tracer.WithEnv(s.cfg.Env),
-		tracer.WithServiceVersion(s.cfg.Version),
-		tracer.WithAgentURL(s.agentURL),
-		tracer.WithHTTPClient(&http.Client{Transport: s.delivery, Timeout: requestTimeout}),
-		// Every trace goes to the agent, so that each one sent can be awaited; the agent computes the statistics.
+	return []tracer.StartOption{
+		tracer.WithAgentURL(s.config.AgentURL),
+		tracer.WithHTTPClient(&http.Client{Transport: s.transport, Timeout: 5 * time.Second}),
+		tracer.WithService(s.config.Service), tracer.WithEnv(s.config.Env), tracer.WithServiceVersion(s.config.Version),
+		tracer.WithLLMObsEnabled(s.config.LLMObs), tracer.WithLLMObsMLApp(s.config.MLApp), tracer.WithLLMObsAgentlessEnabled(false),
+		tracer.WithLambdaMode(false), tracer.WithLogStartup(false),
+		// The agent computes the statistics; and without them the tracer sends every trace, so that each can be waited for.
 		tracer.WithStatsComputation(false),
-		tracer.WithSendRetries(0),
-		// The SDK would send its own metrics as counts and gauges.
-		tracer.WithStatsdClient(&statsd.NoOpClientDirect{}),
-		tracer.WithAppSecEnabled(false),
-		tracer.WithLogStartup(false),
-		// Without this, the tracer prints traces to standard output when it finds itself on Lambda.
-		tracer.WithLambdaMode(false),
-		tracer.WithLLMObsEnabled(s.cfg.LLMObs),
 	}
-	if s.cfg.LLMObs {
-		opts = append(opts, tracer.WithLLMObsMLApp(s.cfg.MLApp), tracer.WithLLMObsAgentlessEnabled(false))
-	}
-	return opts
 }
 
-// sdkLogger takes the SDK's own log lines. They are for debugging: what they tell of losses is counted here.
-type sdkLogger struct{ *slog.Logger }
+// Close stops the tracer, if Start started it, and closes the socket.
+func (s *Sink) Close(ctx context.Context) error {
+	err := s.Flush(ctx)
+	if s.config.Enabled && !s.config.StartedByWrapper {
+		tracer.Stop()
+	}
+	if s.conn != nil {
+		err = errors.Join(err, s.conn.Close())
+	}
+	return err
+}
 
-func (l sdkLogger) Log(msg string) { l.Debug("datadog sdk", slog.String("detail", msg)) }
+// span is the APM span of a request.
+type span struct {
+	sink *Sink
+	apm  *tracer.Span
+	// root is whether it is the first of its trace in this process: then its end completes what is sent of the trace.
+	root bool
+}
+
+// Begin implements telemetry.Sink.
+func (s *Sink) Begin(ctx context.Context, name string, header http.Header) (context.Context, telemetry.Span) {
+	if !s.config.Enabled {
+		return ctx, span{sink: s}
+	}
+	opts := []tracer.StartSpanOption{tracer.SpanType(ext.SpanTypeWeb), tracer.ResourceName(name), tracer.Tag(ext.SpanKind, ext.SpanKindServer)}
+	_, inside := tracer.SpanFromContext(ctx)
+	if !inside {
+		if parent, err := tracer.Extract(tracer.HTTPHeadersCarrier(header)); err == nil {
+			opts = append(opts, tracer.ChildOf(parent))
+		}
+	}
+	apm, ctx := tracer.StartSpanFromContext(ctx, "http.request", opts...)
+	return ctx, span{s, apm, !inside}
+}
+
+// Trace implements telemetry.Span.
+func (s span) Trace() telemetry.Trace {
+	if s.apm == nil {
+		return telemetry.Trace{}
+	}
+	c := s.apm.Context()
+	return telemetry.Trace{TraceID: c.TraceID(), SpanID: strconv.FormatUint(c.SpanID(), 10)}
+}
+
+// Inject implements telemetry.Span.
+func (s span) Inject(header http.Header) {
+	if s.apm == nil {
+		return
+	}
+	if err := tracer.Inject(s.apm.Context(), tracer.HTTPHeadersCarrier(header)); err != nil {
+		// Only a tracer that is not running refuses; then there is no trace to carry.
+		return
+	}
+}
+
+// End implements telemetry.Span.
+func (s span) End(status int, err error) {
+	if s.apm == nil {
+		return
+	}
+	s.apm.SetTag(ext.HTTPCode, strconv.Itoa(status))
+	s.apm.Finish(tracer.WithError(err))
+	if s.root {
+		s.sink.roots.Add(1)
+	}
+}
 
 // Emit implements telemetry.Sink.
 func (s *Sink) Emit(points []telemetry.Point) {
@@ -153,98 +194,96 @@ func (s *Sink) Event(_ context.Context, e telemetry.Event) {
 	}
 }
 
-// Flush implements telemetry.Sink. What was not acknowledged when ctx ends is counted as dropped, even if the agent
-// takes it later. Spans of concurrent requests are waited for, and counted, together.
-//
-// When three flushes in a row have timed out, only one in ten seconds waits, until one succeeds. In between, Flush
-// leaves spans to the SDK's own rhythm of two seconds, and the next flush that waits accounts for them.
+// The patience of Flush with an agent that does not answer: after so many expiries in a row, flushes wait only shortly
+// until the pause is over. Requests must not all pay the full timeout for a dead agent.
+const (
+	expiriesBeforePause = 3
+	pause               = 10 * time.Second
+	shortWait           = 10 * time.Millisecond
+)
+
+// Flush implements telemetry.Sink. What the agent has not acknowledged when ctx ends is counted as dropped, once; it may
+// still arrive later, if the process lives.
 func (s *Sink) Flush(ctx context.Context) error {
+	if !s.config.Enabled {
+		return nil
+	}
 	if s.statsd != nil {
 		s.statsd.Flush()
 	}
-	var err error
-	if s.tracing && s.waits(time.Now()) {
-		err = s.delivery.wait(ctx, tracer.Flush)
-		s.mu.Lock()
-		s.expired++
-		if err == nil {
-			s.expired = 0
-		}
-		s.mu.Unlock()
+	spans, roots := int(s.spans.Load()), int(s.roots.Load())
+	s.transport.mu.Lock()
+	posts := s.transport.posts
+	s.transport.mu.Unlock()
+	tracer.Flush()
+
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	if s.config.StartedByWrapper {
+		// The root of the trace is the wrapper's, so nobody can tell how many payloads will come: it is the first after
+		// this flush, if one comes at all.
+		begun, stop := context.WithTimeout(ctx, shortWait)
+		s.transport.wait(begun, func() bool { return s.transport.posts > posts })
+		stop()
 	}
-	s.report()
-	return err
+	ok := s.transport.wait(ctx, func() bool {
+		t := s.transport
+		return t.spans.total() >= spans && t.traces.total() >= roots && (!s.config.StartedByWrapper || t.inFlight == 0)
+	})
+	return s.account(ok, outstanding{spans, roots})
 }
 
-func (s *Sink) waits(now time.Time) bool {
+// bounded shortens ctx while the agent is known not to answer.
+func (s *Sink) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.expired >= patience && now.Before(s.probe) {
-		return false
+	if s.expired >= expiriesBeforePause && time.Now().Before(s.patience) {
+		return context.WithTimeout(ctx, shortWait)
 	}
-	s.probe = now.Add(probeInterval)
-	return true
+	return ctx, func() {}
 }
 
-// report emits what was lost. A report that is itself lost is made again next time.
-func (s *Sink) report() {
-	if s.statsd == nil {
-		return
-	}
+// account counts, once each, what was lost and what is outstanding after a flush of everything up to finished.
+func (s *Sink) account(ok bool, finished outstanding) error {
+	s.transport.mu.Lock()
+	spans, traces := s.transport.spans, s.transport.traces
+	s.transport.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.tracing {
-		for reason, n := range s.delivery.takeLost() {
-			s.unreported[reason] += n
+	if lost := spans.lost - s.lost.spans + traces.lost - s.lost.traces; lost > 0 {
+		s.drop("agent_refused", lost)
+		s.lost = outstanding{spans.lost, traces.lost}
+	}
+	if s.statsd != nil {
+		if n := int(s.statsd.TakeDropped()); n > 0 {
+			s.drop("statsd_write", n)
 		}
 	}
-	if n := s.statsd.TakeDropped(); n > 0 {
-		s.unreported["statsd_write"] += n
+	if ok {
+		s.expired, s.counted = 0, outstanding{}
+		return nil
 	}
-	if len(s.unreported) == 0 {
-		return
+	if s.expired++; s.expired >= expiriesBeforePause && time.Now().After(s.patience) {
+		s.patience = time.Now().Add(pause)
 	}
-	var points []telemetry.Point
-	for _, reason := range slices.Sorted(maps.Keys(s.unreported)) {
-		points = append(points, telemetry.Point{
-			Metric: "llm.telemetry.dropped", Value: float64(s.unreported[reason]),
-			Tags: []string{"function:" + s.cfg.Function, "reason:" + reason},
-		})
+	waiting := outstanding{max(0, finished.spans-spans.total()), max(0, finished.traces-traces.total())}
+	if n := max(0, waiting.spans-s.counted.spans) + max(0, waiting.traces-s.counted.traces); n > 0 {
+		s.drop("flush_timeout", n)
 	}
-	s.statsd.Emit(points)
-	s.statsd.Flush()
-	if s.statsd.TakeDropped() == 0 {
-		clear(s.unreported)
+	s.counted = waiting
+	return fmt.Errorf("%d LLM Observability spans and %d traces not acknowledged", waiting.spans, waiting.traces)
+}
+
+func (s *Sink) drop(reason string, n int) {
+	if s.statsd != nil {
+		s.statsd.Emit([]telemetry.Point{{Metric: "llm.telemetry.dropped", Value: float64(n), Tags: []string{"function:" + s.config.Function, "reason:" + reason}}})
+		s.statsd.Flush()
 	}
 }
 
-// Close flushes, stops the tracer and closes the sockets. When ctx ends first, requests of the SDK are aborted, and its
-// goroutines end after Close has returned, within the second that the SDK may pause between two tries.
-func (s *Sink) Close(ctx context.Context) error {
-	var errs []error
-	if s.tracing {
-		s.mu.Lock()
-		s.expired = 0 // this one waits in any case
-		s.mu.Unlock()
-	}
-	errs = append(errs, s.Flush(ctx))
-	if s.tracing {
-		stopped := make(chan struct{})
-		go func() {
-			defer close(stopped)
-			tracer.Stop()
-		}()
-		select {
-		case <-stopped:
-		case <-ctx.Done():
-		}
-		s.delivery.abort()
-		if t, ok := s.delivery.base.(*http.Transport); ok {
-			t.CloseIdleConnections()
-		}
-	}
-	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
-	}
-	return errors.Join(errs...)
-}
+// sdkLogger keeps the SDK's own lines off the standard streams, where each would be a plain line among JSON. What they
+// tell is told by our one line at start and by llm.telemetry.dropped.
+type sdkLogger struct{ log *slog.Logger }
+
+// Log implements tracer.Logger.
+func (l sdkLogger) Log(msg string) { l.log.Debug("datadog sdk", slog.String("error.message", msg)) }
