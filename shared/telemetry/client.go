@@ -125,13 +125,15 @@ func (c *Client) Record(ctx context.Context, e *Exchange) {
 }
 
 // Add emits one point of a metric that does not come from an exchange. A name or tag key that the catalogue does not
-// list is a defect: the point is not sent, it is counted as dropped, and the log says so.
+// list is a defect: the point is not sent, it is counted as dropped, and the log says so. Tags without a value are left out,
+// and the function is added where tags name none.
 func (c *Client) Add(ctx context.Context, metric string, value float64, tags ...string) {
 	if c == nil {
 		return
 	}
+	tags = appendKnown(nil, tags)
 	if !slices.ContainsFunc(tags, func(t string) bool { return strings.HasPrefix(t, "function:") }) {
-		tags = append(slices.Clip(tags), "function:"+c.opts.Function)
+		tags = appendKnown(tags, []string{"function:" + c.opts.Function})
 	}
 	if err := c.check(metric, tags); err != nil {
 		c.opts.Logger.ErrorContext(ctx, "metric not in the catalogue", slog.String("error.message", err.Error()))

@@ -7,6 +7,7 @@
 package telemetry
 
 import (
+	"strings"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
@@ -192,7 +193,8 @@ type Point struct {
 	Tags   []string
 }
 
-// Points derives every metric of the catalogue that the exchange has something to say about.
+// Points derives every metric of the catalogue that the exchange has something to say about. A tag whose value the exchange
+// does not know is left out.
 func Points(e *Exchange) []Point {
 	tags := e.Tags()
 	points := make([]Point, 0, 16)
@@ -210,8 +212,18 @@ func Points(e *Exchange) []Point {
 			continue
 		}
 		for _, extra := range m.Each(e) {
-			points = append(points, Point{m.Name, value, append(tags[:len(tags):len(tags)], extra...)})
+			points = append(points, Point{m.Name, value, appendKnown(tags[:len(tags):len(tags)], extra)})
 		}
 	}
 	return points
+}
+
+// appendKnown appends those of the tags that have a value.
+func appendKnown(to, tags []string) []string {
+	for _, tag := range tags {
+		if _, value, _ := strings.Cut(tag, ":"); value != "" {
+			to = append(to, tag)
+		}
+	}
+	return to
 }

@@ -16,13 +16,20 @@ func NewLogger(w io.Writer, level slog.Leveler, service, env, version string) *s
 		if len(groups) > 0 {
 			return a
 		}
-		switch a.Key {
-		case slog.TimeKey:
-			return slog.String("timestamp", a.Value.Time().UTC().Format(time.RFC3339Nano))
-		case slog.LevelKey:
-			return slog.String("status", strings.ToLower(a.Value.String()))
-		case slog.MessageKey:
-			a.Key = "message"
+		// An attribute of the caller may have the name of a built-in one, so the values decide, too.
+		switch v := a.Value.Any().(type) {
+		case time.Time:
+			if a.Key == slog.TimeKey {
+				return slog.String("timestamp", v.UTC().Format(time.RFC3339Nano))
+			}
+		case slog.Level:
+			if a.Key == slog.LevelKey {
+				return slog.String("status", strings.ToLower(v.String()))
+			}
+		case string:
+			if a.Key == slog.MessageKey {
+				a.Key = "message"
+			}
 		}
 		return a
 	}})
@@ -30,7 +37,8 @@ func NewLogger(w io.Writer, level slog.Leveler, service, env, version string) *s
 		slog.String("service", service), slog.String("dd.service", service), slog.String("dd.env", env), slog.String("dd.version", version))
 }
 
-// traced adds the identifiers of the context's trace to each record.
+// traced adds the identifiers of the context's trace to each record. They must be at the top of the line to correlate, so
+// group attributes with slog.Group and not with WithGroup, which nests whatever a record adds.
 type traced struct{ slog.Handler }
 
 func (t traced) Handle(ctx context.Context, r slog.Record) error {
