@@ -68,6 +68,7 @@ func run(ctx context.Context, name string, getenv func(string) string, build fun
 	e := env.New(getenv)
 	cfg := configFrom(e, name)
 	log := telemetry.NewLogger(os.Stdout, cfg.level, cfg.service, cfg.env, cfg.version)
+	adoptLibraryLogs(log)
 	out, err := openTelemetry(ctx, cfg, log)
 	if err != nil {
 		return err

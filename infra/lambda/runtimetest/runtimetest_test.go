@@ -1,0 +1,146 @@
+package runtimetest_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
+)
+
+// The binaries under test. Each is built once, by the first test that needs it.
+const (
+	completion = "github.com/llm-reliability/control-plane/functions/completion/cmd"
+	qa         = "github.com/llm-reliability/control-plane/functions/qa/cmd"
+	probe      = "./testdata/probe"
+	hello      = "./testdata/hello"
+)
+
+var (
+	binDir string
+	built  sync.Map // of func() (string, error), by package
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "runtimetest")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binDir = dir
+		return m.Run()
+	}())
+}
+
+func binary(t testing.TB, pkg string) string {
+	t.Helper()
+	build, _ := built.LoadOrStore(pkg, sync.OnceValues(func() (string, error) { return runtimetest.Build(binDir, pkg) }))
+	path, err := build.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// delay is how long the extension takes to answer a post.
+const delay = 20 * time.Millisecond
+
+const apiKey = "runtimetest-key"
+
+// functionEnv configures a data function. There is no API key of Datadog in it: the extension has that.
+func functionEnv(t testing.TB) []string {
+	t.Helper()
+	sum := sha256.Sum256([]byte(apiKey))
+	return []string{
+		"LRCP_STATE=bolt:" + filepath.Join(t.TempDir(), "state.db"),
+		"LRCP_API_KEYS=tests:" + hex.EncodeToString(sum[:]),
+		"DD_ENV=test", "DD_VERSION=1", "DD_ENHANCED_METRICS=false",
+	}
+}
+
+// lambda is a function's process between the stand-ins.
+type lambda struct {
+	*runtimetest.Runtime
+	extension *runtimetest.Extension
+	process   *runtimetest.Process
+}
+
+func startLambda(t testing.TB, pkg string, env ...string) lambda {
+	t.Helper()
+	bin := binary(t, pkg)
+	l := lambda{Runtime: runtimetest.StartRuntime(t), extension: runtimetest.StartExtension(t, delay)}
+	l.process = runtimetest.StartProcess(t, bin, slices.Concat(l.Env(), l.extension.Env(), functionEnv(t), env)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("output of the process:\n%s", strings.Join(l.process.Lines(), ""))
+		}
+	})
+	return l
+}
+
+// patience bounds what should take milliseconds, on a machine that is busy.
+func patience(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func wait(t *testing.T, inv *runtimetest.Invocation) runtimetest.Outcome {
+	t.Helper()
+	o, err := inv.Wait(patience(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func response(t *testing.T, o runtimetest.Outcome) runtimetest.Response {
+	t.Helper()
+	r, err := o.Response()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func exitCode(t *testing.T, p *runtimetest.Process) int {
+	t.Helper()
+	code, err := p.Wait(patience(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+func checkOutput(t *testing.T, p *runtimetest.Process) {
+	t.Helper()
+	for _, line := range p.Lines() {
+		if !json.Valid([]byte(line)) || !strings.HasPrefix(line, "{") {
+			t.Errorf("a line of the log is no JSON object: %q", line)
+		}
+	}
+}
+
+const document = "Ada Lovelace wrote the first program for the Analytical Engine. Charles Babbage designed the Analytical Engine. " +
+	"The engine was never completed in his lifetime. Her notes were published in 1843 in London."
+
+func completionEvent(t testing.TB, stream bool) []byte {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"prompt": "Who wrote the first program? " + document, "stream": stream})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runtimetest.URLEvent(t, "POST", "/completion",
+		map[string]string{"authorization": "Bearer " + apiKey, "content-type": "application/json"}, string(body))
+}
