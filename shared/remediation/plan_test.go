@@ -107,6 +107,7 @@ func TestGuards(t *testing.T) {
 		"a freeze does not bind operators":  {operator, []control.Override{frozen(control.Scope{})}, "", 0},
 		"a freeze that is over":             {nil, []control.Override{ended(frozen(control.Scope{}), 1, reverted)}, "", 0},
 		"the same within the cooldown":      {nil, []control.Override{switched("a", "economy", 4)}, remediation.Cooldown, time.Minute},
+		"the same on another function":      {func(r *remediation.Request) { r.Scope.Function = "completion" }, []control.Override{switched("a", "economy", 4)}, "", 0},
 		"the same after the cooldown":       {nil, []control.Override{switched("a", "economy", 5)}, "", 0},
 		"cooldown counts what was reverted": {nil, []control.Override{ended(switched("a", "economy", 4), 1, reverted)}, remediation.Cooldown, time.Minute},
 		"another model has no cooldown":     {nil, []control.Override{switched("a", "standard", 4)}, "", 0},
