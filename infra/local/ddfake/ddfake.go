@@ -7,7 +7,7 @@
 //	messages          rendered once per group and transition        no aggregation of groups into one notification
 //	mentions          workflow, on-call, incident, Slack, …         nothing leaves the process: deliveries are recorded;
 //	                                                                a workflow that does not exist is a delivery failure
-//	workflows         published, with a monitor trigger             run by Options.ParseWorkflow; at most 16 at a time
+//	workflows         published, with a monitor trigger             at most 16 at a time
 //	IDs               of Datadog's form                             derived from the asset's key, the same on every run
 //	retention         months                                        bounded memory; the timeline is kept whole
 //
@@ -21,8 +21,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +31,7 @@ import (
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/workflow"
 )
 
 // round is the time between two evaluations, as at Datadog.
@@ -39,32 +40,12 @@ const round = time.Minute
 // maxRuns is how many workflows run at the same time; more wait.
 const maxRuns = 16
 
-// Trigger is what starts a workflow.
-type Trigger struct {
-	Monitor    *monitor.Monitor
-	Transition monitor.Transition
-	// Params are those of the mention.
-	Params map[string]string
-}
-
-// Workflow is one automation, ready to run.
-type Workflow struct {
-	Name, Handle string
-	// LimitCount and LimitInterval are the rate limit of the monitor trigger; a LimitCount of 0 is none.
-	LimitCount    int
-	LimitInterval time.Duration
-	// Run executes the workflow, telling each step as it ends, and returns "success" or "failure" with a reason. It
-	// must return soon after ctx ends.
-	Run func(ctx context.Context, id string, trigger Trigger, record func(Entry)) (status, text string)
-}
-
 // Options are the dependencies of a Datadog.
 type Options struct {
-	// Clock and Logger are required.
-	Clock  *Clock
-	Logger *slog.Logger
-	// ParseWorkflow reads a workflow; AddWorkflow fails without it.
-	ParseWorkflow func(id string, raw []byte) (*Workflow, error)
+	// Clock is required.
+	Clock *Clock
+	// HTTP is how workflows reach the functions; required.
+	HTTP *http.Client
 	// Profile is how the intake behaves; the Lambda extension when empty.
 	Profile intake.Profile
 }
@@ -79,13 +60,16 @@ type Datadog struct {
 	// evaluating lets one round run at a time.
 	evaluating sync.Mutex
 
-	mu        sync.Mutex
-	slos      map[string]*slo.SLO
-	monitors  map[int64]*watched
-	workflows map[string]*Workflow
-	recent    map[string][]time.Time
-	started   int
-	timeline  []Entry
+	mu       sync.Mutex
+	slos     map[string]*slo.SLO
+	monitors map[int64]*watched
+	// workflows are kept by handle, connections by ID; recent are the latest starts of each workflow.
+	workflows   map[string]*workflow.Workflow
+	connections map[string]*workflow.Connection
+	recent      map[string][]time.Time
+	timeline    []Entry
+	// started, incidents and pages count what was made, for the identifiers.
+	started, incidents, pages int
 }
 
 // watched is a monitor with what it remembers.
@@ -96,12 +80,12 @@ type watched struct {
 
 // New checks the options and returns a stand-in without assets.
 func New(opts Options) (*Datadog, error) {
-	if opts.Clock == nil || opts.Logger == nil {
-		return nil, errors.New("ddfake: Clock and Logger are required")
+	if opts.Clock == nil || opts.HTTP == nil {
+		return nil, errors.New("ddfake: Clock and HTTP are required")
 	}
 	d := &Datadog{
 		opts: opts, slots: make(chan struct{}, maxRuns), slos: map[string]*slo.SLO{}, monitors: map[int64]*watched{},
-		workflows: map[string]*Workflow{}, recent: map[string][]time.Time{},
+		workflows: map[string]*workflow.Workflow{}, connections: map[string]*workflow.Connection{}, recent: map[string][]time.Time{},
 	}
 	var err error
 	if d.metrics, err = metric.New(metric.Options{}); err != nil {
@@ -159,22 +143,6 @@ func (d *Datadog) AddMonitor(key string, raw []byte) (id string, err error) {
 	defer d.mu.Unlock()
 	d.monitors[number] = &watched{Monitor: m}
 	return fmt.Sprint(number), nil
-}
-
-// AddWorkflow takes a workflow with all its references resolved and returns its ID.
-func (d *Datadog) AddWorkflow(key string, raw []byte) (id string, err error) {
-	if d.opts.ParseWorkflow == nil {
-		return "", fmt.Errorf("add workflow %s: nothing here runs workflows", key)
-	}
-	id = uuid("workflow", key)
-	w, err := d.opts.ParseWorkflow(id, raw)
-	if err != nil {
-		return "", fmt.Errorf("add workflow %s: %w", key, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.workflows[w.Handle] = w
-	return id, nil
 }
 
 // data is what monitors look at.
@@ -238,7 +206,7 @@ func (d *Datadog) deliver(ctx context.Context, m *monitor.Monitor, t monitor.Tra
 		e := Entry{Monitor: m.Name, Text: mention.Handle, Detail: map[string]any{"transition": string(t.Kind)}}
 		switch mention.Kind {
 		case monitor.MentionWorkflow:
-			d.start(ctx, mention.Handle, Trigger{m, t, mention.Params})
+			d.start(ctx, mention.Handle, trigger{m, mention.Params})
 			continue
 		case monitor.MentionOnCall:
 			e.Kind = KindPage
@@ -251,56 +219,4 @@ func (d *Datadog) deliver(ctx context.Context, m *monitor.Monitor, t monitor.Tra
 		}
 		d.record(e)
 	}
-}
-
-// start runs a workflow in a goroutine of its own, unless it does not exist or its rate limit is used up.
-func (d *Datadog) start(ctx context.Context, handle string, trigger Trigger) {
-	failed := func(text string) {
-		d.record(Entry{Kind: KindDeliveryFailure, Monitor: trigger.Monitor.Name, Text: text})
-	}
-	d.mu.Lock()
-	w := d.workflows[handle]
-	limited := w != nil && d.limited(w)
-	d.started++
-	run := uuid("run", fmt.Sprint(d.started))
-	d.mu.Unlock()
-	switch {
-	case w == nil:
-		failed("there is no workflow @workflow-" + handle)
-		return
-	case limited:
-		failed("the rate limit of the workflow " + w.Name + " is used up")
-		return
-	}
-	record := func(e Entry) {
-		e.Monitor, e.Workflow, e.Run = trigger.Monitor.Name, w.Name, run
-		d.record(e)
-	}
-	d.runs.Go(func() {
-		select {
-		case d.slots <- struct{}{}:
-			defer func() { <-d.slots }()
-		case <-ctx.Done():
-			failed("the workflow " + w.Name + " was not started: " + ctx.Err().Error())
-			return
-		}
-		record(Entry{Kind: KindWorkflowStarted, Text: w.Name})
-		status, text := w.Run(ctx, run, trigger, record)
-		record(Entry{Kind: KindWorkflowFinished, Status: status, Text: cmp.Or(text, status)})
-	})
-}
-
-// limited counts a start against the workflow's rate limit; d.mu is held.
-func (d *Datadog) limited(w *Workflow) bool {
-	if w.LimitCount == 0 {
-		return false
-	}
-	now := d.opts.Clock.Now()
-	starts := slices.DeleteFunc(d.recent[w.Handle], func(t time.Time) bool { return now.Sub(t) >= w.LimitInterval })
-	full := len(starts) >= w.LimitCount
-	if !full {
-		starts = append(starts, now)
-	}
-	d.recent[w.Handle] = starts
-	return full
 }

@@ -3,7 +3,6 @@ package ddfake_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,25 +19,23 @@ const toyMonitor = `{"name":"Toy","type":"query alert","query":"sum(last_5m):sum
 	"message":"{{#is_alert}} @workflow-fix(function=\"{{function.name}}\") @oncall-team @workflow-missing {{/is_alert}}{{#is_recovery}} @workflow-fix(back=\"yes\") {{/is_recovery}}",
 	"options":{"thresholds":{"critical":3},"new_group_delay":0}}`
 
+const toyWorkflow = `{"data":{"type":"workflows","attributes":{"name":"Fix","published":true,"spec":{"handle":"fix",
+	"inputSchema":{"parameters":[{"name":"function","type":"STRING","defaultValue":""},{"name":"back","type":"STRING","defaultValue":"no"}]},
+	"triggers":[{"monitorTrigger":{},"startStepNames":["Act"]}],
+	"steps":[{"name":"Act","actionId":"com.datadoghq.slack.send_simple_message","parameters":[
+		{"name":"teamId","value":"T"},{"name":"channel","value":"#c"},{"name":"text","value":"{{ Trigger.function }} back {{ Trigger.back }}"}]}]}}}}`
+
 func TestLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock, err := ddfake.NewClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := ddfake.New(ddfake.Options{Clock: clock, Logger: slog.New(slog.DiscardHandler), ParseWorkflow: func(string, []byte) (*ddfake.Workflow, error) {
-			return &ddfake.Workflow{Name: "Fix", Handle: "fix", Run: func(ctx context.Context, _ string, trigger ddfake.Trigger, record func(ddfake.Entry)) (string, string) {
-				if err := clock.Wait(ctx, time.Second); err != nil {
-					return "failure", err.Error()
-				}
-				record(ddfake.Entry{Kind: ddfake.KindWorkflowStep, Step: "Act", Status: "success", Text: fmt.Sprint(trigger.Params)})
-				return "success", ""
-			}}, nil
-		}})
+		d, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: http.DefaultClient})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.AddWorkflow("fix", nil); err != nil {
+		if _, err := d.AddWorkflow("fix", []byte(toyWorkflow)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := d.AddMonitor("toy", []byte(toyMonitor)); err != nil {
@@ -64,8 +61,8 @@ func TestLoop(t *testing.T) {
 		}
 		// What a workflow does is recorded while it runs, after the mentions of the same message.
 		want := []string{
-			"transition Alert", "page", "delivery_failure", "workflow_started", "workflow_step Actsuccess", "workflow_finished success",
-			"transition OK", "workflow_started", "workflow_step Actsuccess", "workflow_finished success",
+			"transition Alert", "page", "delivery_failure", "workflow_started", "notification", "workflow_step Actsuccess", "workflow_finished success",
+			"transition OK", "workflow_started", "notification", "workflow_step Actsuccess", "workflow_finished success",
 		}
 		order := map[string]int{}
 		for i, s := range want[:4] {
@@ -114,7 +111,7 @@ func TestPageEscapes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := ddfake.New(ddfake.Options{Clock: clock, Logger: slog.New(slog.DiscardHandler)})
+	d, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: http.DefaultClient})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func TestSink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := ddfake.New(ddfake.Options{Clock: clock, Logger: slog.New(slog.DiscardHandler)})
+	d, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: http.DefaultClient})
 	if err != nil {
 		t.Fatal(err)
 	}

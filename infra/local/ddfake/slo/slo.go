@@ -20,6 +20,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -167,9 +168,12 @@ func (s *SLO) checkThresholds(doc document) error {
 	if len(s.Thresholds) == 0 {
 		return errors.New("no thresholds")
 	}
-	for _, t := range s.Thresholds {
+	for i, t := range s.Thresholds {
 		if timeframe(t.Timeframe) == 0 {
 			return fmt.Errorf("timeframe %q is not 7d, 30d or 90d", t.Timeframe)
+		}
+		if slices.ContainsFunc(s.Thresholds[:i], func(o Threshold) bool { return o.Timeframe == t.Timeframe }) {
+			return fmt.Errorf("timeframe %s twice", t.Timeframe)
 		}
 		if t.Target <= 0 || t.Target >= 100 {
 			return fmt.Errorf("target %v is not between 0 and 100", t.Target)
@@ -181,9 +185,12 @@ func (s *SLO) checkThresholds(doc document) error {
 	if doc.Timeframe == "" {
 		return nil
 	}
-	target, ok := s.Target(doc.Timeframe)
-	if !ok || doc.TargetThreshold != 0 && doc.TargetThreshold != target {
+	i := slices.IndexFunc(s.Thresholds, func(t Threshold) bool { return t.Timeframe == doc.Timeframe })
+	if i < 0 || doc.TargetThreshold != 0 && doc.TargetThreshold != s.Thresholds[i].Target {
 		return fmt.Errorf("primary timeframe %s with target %v is not among the thresholds", doc.Timeframe, doc.TargetThreshold)
+	}
+	if doc.WarningThreshold != 0 && doc.WarningThreshold != s.Thresholds[i].Warning {
+		return fmt.Errorf("primary timeframe %s with warning %v is not among the thresholds", doc.Timeframe, doc.WarningThreshold)
 	}
 	return nil
 }
@@ -271,6 +278,9 @@ func expand(text string, queries []sourceQuery) (metric.Query, error) {
 		}
 		if _, err := metric.Parse(q.Query); err != nil {
 			return metric.Query{}, fmt.Errorf("query %s: %w", q.Name, err)
+		}
+		if _, ok := byName[q.Name]; ok {
+			return metric.Query{}, fmt.Errorf("query %s twice", q.Name)
 		}
 		byName[q.Name] = q.Query
 	}
