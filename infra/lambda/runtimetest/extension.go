@@ -84,7 +84,8 @@ func (e *Extension) Posts() []Post {
 
 // Sync waits until every datagram that was sent before has been taken in.
 func (e *Extension) Sync(ctx context.Context) error {
-	conn, err := net.Dial("udp", e.udp.LocalAddr().String())
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "udp", e.udp.LocalAddr().String())
 	if err != nil {
 		return err
 	}

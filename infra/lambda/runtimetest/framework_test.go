@@ -39,8 +39,9 @@ func startServer(t *testing.T, pkg string) server {
 		}
 	})
 	ctx := patience(t)
+	var dialer net.Dialer
 	for tick := time.Tick(5 * time.Millisecond); ; {
-		if conn, err := net.Dial("tcp", s.addr); err == nil {
+		if conn, err := dialer.DialContext(ctx, "tcp", s.addr); err == nil {
 			if err := conn.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +58,8 @@ func startServer(t *testing.T, pkg string) server {
 // freeAddr returns an address that was free a moment ago: the framework must be told a port.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,8 @@ func TestFunctionsFrameworkFinishesWhatIsInFlight(t *testing.T) {
 	}
 
 	// The server asks for the body when the handler reads it: then the request is in flight.
-	conn, err := net.Dial("tcp", s.addr)
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
 	}

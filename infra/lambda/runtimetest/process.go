@@ -18,9 +18,9 @@ import (
 
 // Build builds the main package pkg into dir, with the flags of a deployment, and returns the path of the binary. The
 // package is an import path, or a path that begins with a dot.
-func Build(dir, pkg string) (string, error) {
+func Build(ctx context.Context, dir, pkg string) (string, error) {
 	binary := filepath.Join(dir, strings.ReplaceAll(path.Clean(pkg), "/", "-"))
-	cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags=-s -w", "-o", binary, pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags=-s -w", "-o", binary, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", pkg, err, out)
@@ -43,7 +43,7 @@ type Process struct {
 // StartProcess runs the binary with the given environment. It is killed when the test ends, if it still runs.
 func StartProcess(t testing.TB, binary string, env ...string) *Process {
 	t.Helper()
-	p := &Process{cmd: exec.Command(binary), Env: env, exited: make(chan struct{})}
+	p := &Process{cmd: exec.CommandContext(t.Context(), binary), Env: env, exited: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
@@ -56,7 +56,7 @@ func StartProcess(t testing.TB, binary string, env ...string) *Process {
 		// How it ended is read from the process state.
 		_ = p.cmd.Wait()
 	}()
-	t.Cleanup(func() { p.Kill() })
+	t.Cleanup(p.Kill)
 	return p
 }
 

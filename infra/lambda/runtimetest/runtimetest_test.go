@@ -25,10 +25,12 @@ const (
 	hello      = "./testdata/hello"
 )
 
-var (
-	binDir string
-	built  sync.Map // of func() (string, error), by package
-)
+var binaries struct {
+	dir string
+
+	mu    sync.Mutex
+	paths map[string]string // by package
+}
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -38,19 +40,23 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		binDir = dir
+		binaries.dir, binaries.paths = dir, map[string]string{}
 		return m.Run()
 	}())
 }
 
 func binary(t testing.TB, pkg string) string {
 	t.Helper()
-	build, _ := built.LoadOrStore(pkg, sync.OnceValues(func() (string, error) { return runtimetest.Build(binDir, pkg) }))
-	path, err := build.(func() (string, error))()
-	if err != nil {
-		t.Fatal(err)
+	binaries.mu.Lock()
+	defer binaries.mu.Unlock()
+	if _, ok := binaries.paths[pkg]; !ok {
+		path, err := runtimetest.Build(t.Context(), binaries.dir, pkg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		binaries.paths[pkg] = path
 	}
-	return path
+	return binaries.paths[pkg]
 }
 
 // delay is how long the extension takes to answer a post.
