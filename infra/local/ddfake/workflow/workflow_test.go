@@ -703,13 +703,13 @@ func FuzzParse(f *testing.F) {
 	f.Add(resolved(f, assets.Workflow, "cost-spike"))
 	f.Add(echo(`"{{ Trigger.o.a[1].b }}"`))
 	f.Add(document(`{"name":"A","actionId":"com.datadoghq.core.switch","parameters":[{"name":"switchExpression","value":1},{"name":"cases","value":[1,null]}]}`))
+	env := environment(f, roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }), &sinks{})
+	env.Wait = func(context.Context, time.Duration) error { return nil }
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		w, err := workflow.Parse("w-1", raw)
 		if err != nil || bytes.Contains(raw, []byte("com.datadoghq.datatransformation.func")) {
 			return // Scripts may take their two seconds.
 		}
-		env := environment(t, &remediation{answers: []answer{{down: true}}}, &sinks{})
-		env.Wait = func(context.Context, time.Duration) error { return nil }
 		if run := w.Run(t.Context(), workflow.Trigger{Kind: workflow.MonitorTrigger}, env); run.Status == workflow.Failure && run.Error == "" {
 			t.Error("a failure without a reason")
 		}
@@ -720,6 +720,7 @@ func FuzzExpression(f *testing.F) {
 	for _, seed := range []string{"{{ Trigger.n }}", "a{{Trigger.o.a[0]}}b{{ InstanceId }}", "{{", "}}{{ Steps.A.value }}", "${ $.x }"} {
 		f.Add(seed)
 	}
+	env := environment(f, nil, &sinks{})
 	f.Fuzz(func(t *testing.T, expression string) {
 		value, err := json.Marshal(expression)
 		if err != nil {
@@ -729,7 +730,7 @@ func FuzzExpression(f *testing.F) {
 		if err != nil {
 			return
 		}
-		run := w.Run(t.Context(), workflow.Trigger{Kind: workflow.MonitorTrigger, RunID: "run-1"}, environment(t, nil, &sinks{}))
+		run := w.Run(t.Context(), workflow.Trigger{Kind: workflow.MonitorTrigger, RunID: "run-1"}, env)
 		if run.Status == workflow.Failure && run.Error == "" {
 			t.Error("a failure without a reason")
 		}

@@ -1,0 +1,120 @@
+// Package demo plays failures against a running local stack and watches each loop close: the fault, the monitor's
+// transition, the workflow's steps, the override, the next answers under it, the recovery and the revert. It asserts
+// what it shows; a loop that does not close is a failure, whatever was printed.
+//
+// It drives the stack from outside, over HTTP; the only thing that it reaches inside for is the fault of the model.
+package demo
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/fault"
+	"github.com/llm-reliability/control-plane/shared/control"
+)
+
+// request is one call of a data function.
+type request struct {
+	path string
+	body map[string]any
+}
+
+// scenario is one failure and its remedy.
+type scenario struct {
+	name string
+	// title says in a few words what goes wrong.
+	title string
+	// monitor and workflow are the names of the assets that must act.
+	monitor, workflow string
+	action            control.Action
+	// baseline is how long healthy traffic runs before the fault, in the stand-in's time.
+	baseline time.Duration
+	// traffic makes the i-th request, healthy or under the fault.
+	traffic func(i int, faulty bool) request
+	// fault is what the model does meanwhile; zero when the trouble is in the traffic.
+	fault fault.Fault
+	// probe is the request by which answers are compared before, during, under the override, and after.
+	probe func(faulty bool) request
+	// remedied says what is wrong with an answer that was given under the override; empty when nothing is.
+	remedied func(during, under sample) string
+}
+
+// questions are answered by the text of the Apache License, version 2.0.
+var questions = []string{
+	"Who is the Licensor?",
+	"What does Derivative Works mean?",
+	"When does a patent license terminate?",
+	"What must you include when you redistribute the Work?",
+	"Does the License grant permission to use trademarks?",
+	"What does Contribution mean?",
+	"Under which conditions is the Work provided?",
+	"May you charge a fee for warranty or support?",
+}
+
+func ask(document, question string) request {
+	return request{"/qa", map[string]any{"question": question, "document": document}}
+}
+
+func scenarios(document string) []scenario {
+	sections := strings.SplitAfter(document, "\n\n")
+	short := strings.Join(sections[:min(4, len(sections))], "")
+	complete := func(text string, i int) request {
+		return request{"/completion", map[string]any{"prompt": fmt.Sprintf("Summarise in two sentences (%d):\n\n%s", i%7, text), "max_tokens": 200}}
+	}
+	qa := func(i int, _ bool) request { return ask(document, questions[i%len(questions)]) }
+	return []scenario{
+		{
+			name: "cost", title: "callers begin to send whole documents where they sent a paragraph", monitor: "Cost Anomaly Detection",
+			workflow: "Auto-Remediate Cost Spike", action: control.SwitchModel, baseline: 14 * time.Minute,
+			traffic: func(i int, faulty bool) request {
+				if i%4 == 3 {
+					return qa(i, faulty)
+				}
+				if faulty {
+					return complete(document, i)
+				}
+				return complete(short, i)
+			},
+			probe: func(faulty bool) request {
+				if faulty {
+					return complete(document, 0)
+				}
+				return complete(short, 0)
+			},
+			remedied: func(during, under sample) string {
+				if under.Route != "economy" || under.CostUSD == nil || during.CostUSD == nil || *under.CostUSD >= *during.CostUSD {
+					return "the answer is not cheaper"
+				}
+				return ""
+			},
+		},
+		{
+			name: "latency", title: "the model takes 2.5 s for every answer", monitor: "Latency SLO Burn",
+			workflow: "Auto-Remediate Latency Spike", action: control.EnableCache, baseline: 3 * time.Minute,
+			traffic: qa, fault: fault.Fault{Latency: 2500 * time.Millisecond},
+			probe: func(bool) request { return ask(document, questions[0]) },
+			remedied: func(during, under sample) string {
+				if !under.Cached || under.LatencyMS >= during.LatencyMS/10 {
+					return "the repeated answer is not from the cache, or not fast"
+				}
+				return ""
+			},
+		},
+		{
+			name: "quality", title: "the model's answers no longer come from the document", monitor: "Quality Degradation",
+			workflow: "Auto-Remediate Quality Degradation", action: control.SwitchModel, baseline: 6 * time.Minute,
+			traffic: qa, fault: fault.Fault{
+				Models: []string{"embedded-standard"},
+				Answer: "Bananas were first shipped to Lisbon in 1847, when captain Almeida sold ninety crates at the harbour.",
+			},
+			probe: func(bool) request { return ask(document, questions[2]) },
+			remedied: func(_, under sample) string {
+				if under.Route != "quality" || under.Groundedness == nil || *under.Groundedness < 0.8 {
+					return "the answer is not grounded in the document"
+				}
+				return ""
+			},
+		},
+	}
+}

@@ -1,0 +1,210 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	assetfiles "github.com/llm-reliability/control-plane/datadog"
+	"github.com/llm-reliability/control-plane/functions/completion"
+	"github.com/llm-reliability/control-plane/functions/qa"
+	"github.com/llm-reliability/control-plane/functions/remediation"
+	"github.com/llm-reliability/control-plane/infra/assets"
+	"github.com/llm-reliability/control-plane/infra/local/fault"
+	"github.com/llm-reliability/control-plane/shared/cache"
+	"github.com/llm-reliability/control-plane/shared/catalog"
+	"github.com/llm-reliability/control-plane/shared/control"
+	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/llm/embedded"
+	plan "github.com/llm-reliability/control-plane/shared/remediation"
+	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// functions are what the handlers of all functions are made of.
+type functions struct {
+	stack         *Stack
+	sink          telemetry.Sink
+	store         control.Store
+	keys, secrets serverless.Authenticator
+	speed         float64
+}
+
+// handler returns every function behind one address, each at its own routes. GET /health asks all of them.
+func (f functions) handler() (http.Handler, error) {
+	models, err := catalog.BuiltIn()
+	if err != nil {
+		return nil, err
+	}
+	base := control.Settings{Model: string(catalog.Standard)}
+	f.stack.Faults = fault.Wrap(embedded.New())
+	backends := []gateway.Backend{{Provider: embedded.Provider, Model: f.stack.Faults, Tiers: models.TierModels(embedded.Provider)}}
+	data := func(name string, make func(*gateway.Gateway) (http.Handler, error)) (http.Handler, error) {
+		tel, err := f.telemetry(name)
+		if err != nil {
+			return nil, err
+		}
+		reader, err := control.NewReader(control.ReaderOptions{Store: f.store, Base: base, Logger: tel.Logger()})
+		if err != nil {
+			return nil, err
+		}
+		answers, err := cache.New(cache.Options{})
+		if err != nil {
+			return nil, err
+		}
+		gw, err := gateway.New(gateway.Options{Backends: backends, Catalog: models, Control: reader, Cache: answers, Telemetry: tel})
+		if err != nil {
+			return nil, err
+		}
+		h, err := make(gw)
+		return f.wrap(name, h, f.keys, embedded.Provider, tel), err
+	}
+	qaHandler, err := data("qa", func(gw *gateway.Gateway) (http.Handler, error) { return qa.New(qa.Options{Gateway: gw}) })
+	if err != nil {
+		return nil, err
+	}
+	completionHandler, err := data("completion", func(gw *gateway.Gateway) (http.Handler, error) {
+		return completion.New(completion.Options{Gateway: gw})
+	})
+	if err != nil {
+		return nil, err
+	}
+	remediationHandler, err := f.remediation(base)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/qa", qaHandler)
+	mux.Handle("/completion", completionHandler)
+	mux.Handle("/v1/", completionHandler)
+	mux.Handle("/remediation", remediationHandler)
+	mux.Handle("/remediation/", remediationHandler)
+	mux.Handle("GET /health", healthOfAll(map[string]http.Handler{"qa": qaHandler, "completion": completionHandler, "remediation": remediationHandler}))
+	mux.Handle("/", qaHandler) // answers what has no route as a problem
+	return mux, nil
+}
+
+func (f functions) telemetry(name string) (*telemetry.Client, error) {
+	return telemetry.New(telemetry.Options{Sink: f.sink, Logger: f.stack.logger(), Function: name})
+}
+
+func (f functions) wrap(name string, h http.Handler, auth serverless.Authenticator, provider string, tel *telemetry.Client) http.Handler {
+	return serverless.Wrap(serverless.Function{
+		Handler: h, Auth: auth,
+		Health: func(ctx context.Context) serverless.Health {
+			return serverless.Health{Provider: provider, ControlReachable: f.store.Ping(ctx) == nil}
+		},
+	}, serverless.Options{Name: name, Version: version, Telemetry: tel})
+}
+
+func (f functions) remediation(base control.Settings) (http.Handler, error) {
+	tel, err := f.telemetry("remediation")
+	if err != nil {
+		return nil, err
+	}
+	faster := func(d time.Duration) time.Duration { return time.Duration(float64(d) / f.speed) }
+	c, err := plan.New(plan.Options{Store: f.store, Base: base, Telemetry: tel, Limits: plan.Limits{
+		Models:    []string{string(catalog.Economy), string(catalog.Standard), string(catalog.Quality)},
+		Functions: []string{"qa", "completion"},
+		Endpoints: []string{"/qa", "/completion", "/v1/chat/completions"},
+		Providers: []string{embedded.Provider},
+		Cooldown:  faster(5 * time.Minute), FlapWindow: faster(15 * time.Minute),
+	}})
+	if err != nil {
+		return nil, err
+	}
+	h, err := remediation.New(remediation.Options{Controller: c})
+	if err != nil {
+		return nil, err
+	}
+	return f.wrap("remediation", h, f.secrets, "", tel), nil
+}
+
+// healthOfAll answers with the health of every function, by name.
+func healthOfAll(handlers map[string]http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		all := map[string]json.RawMessage{}
+		for name, h := range handlers {
+			out := httptest.NewRecorder()
+			h.ServeHTTP(out, r)
+			all[name] = out.Body.Bytes()
+		}
+		w.Header().Set("Content-Type", "application/json")
+		// A client that is gone needs no health.
+		_ = json.NewEncoder(w).Encode(all)
+	})
+}
+
+// deployAssets resolves the asset files and hands them to the stand-in, in the order in which they refer to each other.
+func (s *Stack) deployAssets() error {
+	files, err := assets.Load(assetfiles.FS)
+	if err != nil {
+		return err
+	}
+	add := map[assets.Kind]func(key string, raw []byte) (string, error){
+		assets.Connection: s.Datadog.AddConnection, assets.SLO: s.Datadog.AddSLO,
+		assets.Workflow: s.Datadog.AddWorkflow, assets.Monitor: s.Datadog.AddMonitor,
+	}
+	known := map[assets.Ref]string{
+		{Kind: assets.Function, Name: "remediation.url"}: s.URL,
+		{Kind: assets.Secret, Name: "control"}:           s.ControlSecret,
+		{Kind: assets.Setting, Name: "slack_team"}:       "T0000LOCAL",
+		{Kind: assets.Setting, Name: "slack_channel"}:    "#llm-reliability",
+	}
+	for _, a := range files {
+		body, err := assets.Resolve(a, func(kind, name string) (string, bool) {
+			v, ok := known[assets.Ref{Kind: kind, Name: name}]
+			return v, ok
+		})
+		if err != nil {
+			return err
+		}
+		id, err := add[a.Kind](a.Key, body)
+		if err != nil {
+			return fmt.Errorf("deploy %s: %w", a.File, err)
+		}
+		known[assets.Ref{Kind: string(a.Kind), Name: a.Key}] = id
+	}
+	return nil
+}
+
+// lateHandler serves a handler that is set after its address is known, over a socket or, as a transport, without one.
+type lateHandler struct{ handler atomic.Pointer[http.Handler] }
+
+func (l *lateHandler) set(h http.Handler) { l.handler.Store(&h) }
+
+// ServeHTTP implements http.Handler.
+func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := l.handler.Load()
+	if h == nil {
+		http.Error(w, "starting", http.StatusServiceUnavailable)
+		return
+	}
+	(*h).ServeHTTP(w, r)
+}
+
+// RoundTrip implements http.RoundTripper: the request goes to the handler in the caller's goroutine, and the answer comes
+// back whole.
+func (l *lateHandler) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	in.RequestURI, in.RemoteAddr = r.URL.RequestURI(), "127.0.0.1:1"
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	if !strings.HasPrefix(in.RequestURI, "/") {
+		in.RequestURI = "/"
+	}
+	w := httptest.NewRecorder()
+	l.ServeHTTP(w, in)
+	if err := in.Body.Close(); err != nil {
+		return nil, fmt.Errorf("close request body: %w", err)
+	}
+	resp := w.Result()
+	resp.Request = r
+	return resp, nil
+}

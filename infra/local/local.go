@@ -1,0 +1,228 @@
+// Package local is the whole system in one process: every function, the control state, the embedded model, and the
+// stand-in for Datadog that receives the telemetry, evaluates the monitors, runs the workflows and calls the functions
+// back. The assets are those of datadog/, as they are deployed.
+//
+// Start uses sockets and the real SDKs. InProcess uses neither, so that it runs on virtual time under testing/synctest.
+// Both build the same graph. It is for one machine: the model can be made to fail, and secrets are made up at start.
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake"
+	"github.com/llm-reliability/control-plane/infra/local/fault"
+	"github.com/llm-reliability/control-plane/shared/control/bolt"
+	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+	"github.com/llm-reliability/control-plane/shared/telemetry/datadog"
+)
+
+// The identity of everything that runs here.
+const (
+	service     = "llm-reliability-control-plane"
+	environment = "local"
+	version     = "dev"
+)
+
+// Options say where the stack listens and how its time runs.
+type Options struct {
+	// Listen and DatadogListen are the addresses of the functions and of the stand-in's page; ":0" takes a free port.
+	// InProcess needs none.
+	Listen, DatadogListen string
+	// StateDir is the directory of the control state; required.
+	StateDir string
+	// Speed is how many times faster than the process's the stand-in's clock runs; 1 when 0. The guards' windows shrink
+	// by the same factor, since they are meant to be compared with monitors' windows.
+	Speed float64
+}
+
+// Stack is a running system.
+type Stack struct {
+	// URL is that of the functions, DatadogURL that of the stand-in's page.
+	URL, DatadogURL string
+	// APIKey opens the data functions, ControlSecret the control functions.
+	APIKey, ControlSecret string
+	// HTTP reaches the functions.
+	HTTP    *http.Client
+	Datadog *ddfake.Datadog
+	Clock   *ddfake.Clock
+	Faults  *fault.Model
+
+	cleanups []cleanup
+}
+
+// cleanup ends one part of the stack.
+type cleanup struct {
+	name string
+	end  func(context.Context) error
+}
+
+// Close ends everything, last begun first, and joins what went wrong.
+func (s *Stack) Close(ctx context.Context) error {
+	var errs []error
+	for i := len(s.cleanups) - 1; i >= 0; i-- {
+		if err := s.cleanups[i].end(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", s.cleanups[i].name, err))
+		}
+	}
+	s.cleanups = nil
+	return errors.Join(errs...)
+}
+
+func (s *Stack) onClose(name string, end func(context.Context) error) {
+	s.cleanups = append(s.cleanups, cleanup{name, end})
+}
+
+// background runs f until Close.
+func (s *Stack) background(name string, f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { f(ctx) })
+	s.onClose(name, func(context.Context) error { cancel(); running.Wait(); return nil })
+}
+
+// InProcess builds the stack without sockets and SDKs. Under testing/synctest all of its time is virtual.
+func InProcess(ctx context.Context, opts Options) (*Stack, error) {
+	mux := &lateHandler{}
+	s, err := newStack(opts, &http.Client{Transport: mux})
+	if err != nil {
+		return nil, err
+	}
+	s.URL, s.HTTP = "http://functions.internal", &http.Client{Transport: mux}
+	sink := s.Datadog.Sink("service:"+service, "env:"+environment, "version:"+version)
+	if err := s.assemble(ctx, opts, sink, mux); err != nil {
+		return nil, errors.Join(err, s.Close(ctx))
+	}
+	return s, nil
+}
+
+// Start builds the stack on sockets, with the real SDKs between the functions and the stand-in.
+func Start(ctx context.Context, opts Options) (*Stack, error) {
+	calls := &http.Client{Timeout: 30 * time.Second}
+	s, err := newStack(opts, calls)
+	if err != nil {
+		return nil, err
+	}
+	s.HTTP = calls
+	mux := &lateHandler{}
+	if err := s.listen(ctx, opts, mux); err != nil {
+		return nil, errors.Join(err, s.Close(ctx))
+	}
+	return s, nil
+}
+
+func newStack(opts Options, calls *http.Client) (*Stack, error) {
+	if opts.StateDir == "" {
+		return nil, errors.New("local: StateDir is required")
+	}
+	if opts.Speed == 0 {
+		opts.Speed = 1
+	}
+	clock, err := ddfake.NewClock(time.Now(), opts.Speed)
+	if err != nil {
+		return nil, err
+	}
+	dd, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: calls})
+	if err != nil {
+		return nil, err
+	}
+	return &Stack{APIKey: rand.Text(), ControlSecret: rand.Text() + rand.Text(), Datadog: dd, Clock: clock}, nil
+}
+
+// listen opens the sockets: the agent's and DogStatsD's first, since the SDKs look for them as they start.
+func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) error {
+	agent, err := s.serve("agent", "127.0.0.1:0", s.Datadog.Intake().Agent())
+	if err != nil {
+		return err
+	}
+	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for DogStatsD: %w", err)
+	}
+	s.background("DogStatsD", func(ctx context.Context) {
+		if err := s.Datadog.Intake().ServeUDP(ctx, packets); err != nil && ctx.Err() == nil {
+			s.logger().Error("DogStatsD intake ended", slog.String("error.message", err.Error()))
+		}
+	})
+	if s.DatadogURL, err = s.serve("stand-in's page", opts.DatadogListen, s.Datadog.API()); err != nil {
+		return err
+	}
+	if s.URL, err = s.serve("functions", opts.Listen, mux); err != nil {
+		return err
+	}
+	sink := datadog.Start(ctx, datadog.Config{
+		Enabled: true, LLMObs: true, Service: service, Env: environment, Version: version, MLApp: service,
+		AgentURL: agent, StatsdAddr: packets.LocalAddr().String(), Capture: datadog.CaptureTruncated, Function: "local", Logger: s.logger(),
+	})
+	s.onClose("telemetry", sink.Close)
+	return s.assemble(ctx, opts, sink, mux)
+}
+
+// serve serves a handler until Close, and returns its URL.
+func (s *Stack) serve(name, address string, h http.Handler) (url string, err error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("listen for the %s: %w", name, err)
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	s.onClose(name, func(ctx context.Context) error {
+		err := server.Shutdown(ctx)
+		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	})
+	return "http://" + l.Addr().String(), nil
+}
+
+// logger writes the functions' log lines into the stand-in's intake.
+func (s *Stack) logger() *slog.Logger {
+	return telemetry.NewLogger(s.Datadog.Intake().LogWriter(), slog.LevelInfo, service, environment, version)
+}
+
+// assemble opens the control state, puts the functions together, and brings the assets up.
+func (s *Stack) assemble(ctx context.Context, opts Options, sink telemetry.Sink, mux *lateHandler) error {
+	store, err := bolt.Open(bolt.Options{Path: filepath.Join(opts.StateDir, "control.db")})
+	if err != nil {
+		return err
+	}
+	s.onClose("control state", func(context.Context) error { return store.Close() })
+	keys, err := serverless.ParseAPIKeys([]env.Secret{env.Secret("local:" + sum(s.APIKey))})
+	if err != nil {
+		return err
+	}
+	secrets, err := serverless.ParseControlSecrets([]env.Secret{env.Secret(s.ControlSecret)})
+	if err != nil {
+		return err
+	}
+	f := functions{stack: s, sink: sink, store: store, keys: keys, secrets: secrets, speed: max(opts.Speed, 1)}
+	handler, err := f.handler()
+	if err != nil {
+		return err
+	}
+	mux.set(handler)
+	if err := s.deployAssets(); err != nil {
+		return err
+	}
+	s.background("stand-in", s.Datadog.Run)
+	return nil
+}
+
+func sum(key string) string {
+	b := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(b[:])
+}

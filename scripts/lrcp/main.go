@@ -1,0 +1,52 @@
+// Command lrcp runs and shows the LLM Reliability Control Plane on one machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// errFailed ends the program with status 1 after everything was said already.
+var errFailed = errors.New("failed")
+
+// commands are the verbs of the program.
+type commands struct {
+	Up   upCommand   `cmd:"" help:"Run every function, and the stand-in for Datadog, until interrupted."`
+	Demo demoCommand `cmd:"" help:"Play the failures and their remedies, and say whether every loop closed and reverted."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if !errors.Is(err, errFailed) {
+			fmt.Fprintln(os.Stderr, "lrcp:", err)
+		}
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run parses the arguments and runs the chosen command.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var cmd commands
+	parser, err := kong.New(&cmd, kong.Name("lrcp"), kong.UsageOnError(),
+		kong.Description("The LLM Reliability Control Plane on one machine."), kong.Writers(stdout, stderr))
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return err
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	parsed.BindTo(stdout, (*io.Writer)(nil))
+	return parsed.Run()
+}

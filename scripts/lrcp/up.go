@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local"
+)
+
+// upCommand runs the local stack.
+type upCommand struct {
+	Listen  string  `help:"Address of the functions." default:"127.0.0.1:8080"`
+	Datadog string  `help:"Address of the stand-in for Datadog." default:"127.0.0.1:8081"`
+	State   string  `help:"Directory of the control state." default:".state"`
+	Speed   float64 `help:"How many times faster than the wall clock the stand-in's clock runs." default:"1"`
+}
+
+// Run implements the command.
+func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
+	stack, err := local.Start(ctx, local.Options{Listen: c.Listen, DatadogListen: c.Datadog, StateDir: c.State, Speed: c.Speed})
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(out, welcome(stack))
+	<-ctx.Done()
+	fmt.Fprintln(out, "\nstopping")
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return stack.Close(closing)
+}
+
+// welcome says where everything is, with a line to paste for each function.
+func welcome(s *local.Stack) string {
+	return fmt.Sprintf(`LLM Reliability Control Plane, on this machine
+
+  functions            %[1]s
+  stand-in for Datadog %[2]s   (open it: monitors, timeline, workflow runs, spans)
+  model                embedded: ranks the sentences of the document that you send; no download
+  API key              %[3]s
+  control secret       %[4]s
+
+Try:
+
+  # qa: a question about a document
+  curl -sS %[1]s/qa -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"question":"When does the patent license end?","document":"The patent license is granted for good. It ends on the date on which You sue somebody over a patent in the Work. Fees may be charged for support."}'
+
+  # completion: our own form, streamed
+  curl -sSN %[1]s/completion -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"prompt":"Summarise: The mill stands by the river. It was built in 1732 by the abbey. It grinds rye.","stream":true}'
+
+  # completion: the OpenAI form, for any OpenAI SDK with base URL %[1]s/v1
+  curl -sS %[1]s/v1/chat/completions -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"model":"standard","messages":[{"role":"user","content":"Who built the mill? The mill was built in 1732 by the abbey."}]}'
+
+  # remediation: what is in force, and why
+  curl -sS %[1]s/remediation -H 'Authorization: Bearer %[4]s'
+
+  # remediation: every request to the economy model for ten minutes
+  curl -sS %[1]s/remediation/switch-model -H 'Authorization: Bearer %[4]s' -H 'Content-Type: application/json' -d '{"idempotency_key":"'$(date +%%s)'","timestamp":"'$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ)'","params":{"model":"economy"},"duration":"10m","source":{"kind":"operator","operator":"'$USER'","reason":"trying it out"}}'
+
+  # health of all functions
+  curl -sS %[1]s/health
+
+Ctrl-C stops.
+`, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret)
+}
