@@ -57,8 +57,8 @@ func resolved(t testing.TB, kind assets.Kind, key string) []byte {
 	return body
 }
 
-// remediation stands for the remediation function: it answers as told and keeps what it was asked.
-type remediation struct {
+// fakeFunction stands for the remediation function: it answers as told and keeps what it was asked.
+type fakeFunction struct {
 	answers []answer
 	calls   []call
 }
@@ -74,7 +74,7 @@ type call struct {
 	Body map[string]any
 }
 
-func (r *remediation) RoundTrip(req *http.Request) (*http.Response, error) {
+func (r *fakeFunction) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body map[string]any
 	if err := json.NewDecoder(req.Body).Decode(&body); err != nil {
 		return nil, err
@@ -234,7 +234,7 @@ func TestRemedies(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					function, actions := &remediation{answers: test.answers}, &sinks{}
+					function, actions := &fakeFunction{answers: test.answers}, &sinks{}
 					env := environment(t, function, actions)
 					var told []string
 					env.OnStep = func(s workflow.Step) { told = append(told, s.Name) }
@@ -332,7 +332,7 @@ func TestARunByHandNeedsNoInputs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		function := &remediation{answers: []answer{{status: 200, body: applied}}}
+		function := &fakeFunction{answers: []answer{{status: 200, body: applied}}}
 		run := w.Run(t.Context(), workflow.Trigger{Kind: workflow.APITrigger, RunID: "run-1"}, environment(t, function, &sinks{}))
 		if run.Status != workflow.Success {
 			t.Fatalf("status = %s (%s)", run.Status, run.Error)
@@ -557,7 +557,7 @@ func TestARunEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		begin, actions := time.Now(), &sinks{}
-		run := w.Run(ctx, workflow.Trigger{Kind: workflow.APITrigger, RunID: "run-1"}, environment(t, &remediation{answers: []answer{{down: true}}}, actions))
+		run := w.Run(ctx, workflow.Trigger{Kind: workflow.APITrigger, RunID: "run-1"}, environment(t, &fakeFunction{answers: []answer{{down: true}}}, actions))
 		if run.Status != workflow.Failure || time.Since(begin) != 15*time.Second || len(actions.pages) > 0 {
 			t.Errorf("%s after %v with %d pages, want failure after 15 s without", run.Status, time.Since(begin), len(actions.pages))
 		}
