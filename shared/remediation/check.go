@@ -117,7 +117,8 @@ func admit(req Request, limits Limits, now time.Time) *Refusal {
 	}
 	s := req.Scope
 	switch {
-	case s == control.Scope{} && req.Source.Kind != control.Operator:
+	// The cache changes how fast an answer comes, not which one: an alert about the whole service may switch it on for all.
+	case s == control.Scope{} && req.Source.Kind != control.Operator && req.Action != control.EnableCache:
 		return &Refusal{Reason: UnknownScope, Detail: "an automatic action must name its function or endpoint"}
 	case s.Function != "" && !slices.Contains(limits.Functions, s.Function):
 		return &Refusal{Reason: UnknownScope, Detail: "the function is not on the allow-list"}

@@ -135,7 +135,7 @@ func (p *play) run(ctx context.Context) (err error) {
 	p.say("answer", "before: "+p.outcome.Before.String())
 	for _, e := range p.news() {
 		p.heard++
-		if e.Kind == ddfake.KindTransition && e.Monitor == p.monitor {
+		if p.transition(e) {
 			return fmt.Errorf("the monitor %s changed its state in healthy traffic: %s", p.monitor, e.Text)
 		}
 	}
@@ -150,7 +150,7 @@ func (p *play) run(ctx context.Context) (err error) {
 	p.say("answer", "during: "+p.outcome.During.String())
 
 	alert, err := p.await(ctx, func(e ddfake.Entry) bool {
-		return e.Kind == ddfake.KindTransition && e.Monitor == p.monitor && e.To == "Alert"
+		return p.transition(e) && e.To == "Alert"
 	}, "alert of "+p.monitor)
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (p *play) run(ctx context.Context) (err error) {
 	p.faulty.Store(false)
 	p.Faults.Clear()
 	recovery, err := p.await(ctx, func(e ddfake.Entry) bool {
-		return e.Kind == ddfake.KindTransition && e.Monitor == p.monitor && e.To == "OK"
+		return p.transition(e) && e.To == "OK"
 	}, "recovery of "+p.monitor)
 	if err != nil {
 		return err
@@ -205,6 +205,11 @@ func (p *play) run(ctx context.Context) (err error) {
 	return nil
 }
 
+// transition says whether an entry is a change of the scenario's monitor, in its group.
+func (p *play) transition(e ddfake.Entry) bool {
+	return e.Kind == ddfake.KindTransition && e.Monitor == p.monitor && e.Detail["group"] == p.group
+}
+
 func round(d time.Duration) time.Duration { return d.Round(time.Second) }
 
 // drive sends traffic until ctx ends. Each request has a goroutine of its own, as users do not wait for each other.
@@ -221,8 +226,10 @@ func (p *play) drive(ctx context.Context) {
 		}
 		requests.Go(func() {
 			defer func() { <-slots }()
-			// What goes wrong with single requests is what the monitors are there to notice.
-			_, _ = p.client.call(ctx, p.traffic(i, p.faulty.Load()))
+			for _, r := range p.traffic(i, p.faulty.Load()) {
+				// What goes wrong with single requests is what the monitors are there to notice.
+				_, _ = p.client.call(ctx, r)
+			}
 		})
 	}
 }

@@ -73,15 +73,16 @@ func (c client) call(ctx context.Context, r request) (sample, error) {
 	return s, nil
 }
 
-// overrides reads the history of the control state.
+// overrides reads the control state: what is in force, and what was.
 func (c client) overrides(ctx context.Context) ([]control.Override, error) {
 	var state struct {
+		InForce []control.Override `json:"in_force"`
 		History []control.Override `json:"history"`
 	}
 	if err := c.do(ctx, http.MethodGet, "/remediation", c.controlSecret, nil, &state); err != nil {
 		return nil, err
 	}
-	return state.History, nil
+	return append(state.InForce, state.History...), nil
 }
 
 func (c client) do(ctx context.Context, method, path, secret string, body []byte, out any) (err error) {

@@ -27,11 +27,14 @@ type scenario struct {
 	title string
 	// monitor and workflow are the names of the assets that must act.
 	monitor, workflow string
-	action            control.Action
+	// group is the monitor's group that must alert.
+	group  string
+	action control.Action
 	// baseline is how long healthy traffic runs before the fault, in the stand-in's time.
 	baseline time.Duration
-	// traffic makes the i-th request, healthy or under the fault.
-	traffic func(i int, faulty bool) request
+	// traffic makes the i-th round of requests, one for each data function, healthy or under the fault. The mix is the
+	// same in every scenario, so that one's traffic is no anomaly to the next.
+	traffic func(i int, faulty bool) []request
 	// fault is what the model does meanwhile; zero when the trouble is in the traffic.
 	fault fault.Fault
 	// probe is the request by which answers are compared before, during, under the override, and after.
@@ -62,19 +65,20 @@ func scenarios(document string) []scenario {
 	complete := func(text string, i int) request {
 		return request{"/completion", map[string]any{"prompt": fmt.Sprintf("Summarise in two sentences (%d):\n\n%s", i%7, text), "max_tokens": 200}}
 	}
-	qa := func(i int, _ bool) request { return ask(document, questions[i%len(questions)]) }
+	healthy := func(i int, _ bool) []request {
+		return []request{ask(document, questions[i%len(questions)]), complete(short, i)}
+	}
 	return []scenario{
 		{
 			name: "cost", title: "callers begin to send whole documents where they sent a paragraph", monitor: "Cost Anomaly Detection",
 			workflow: "Auto-Remediate Cost Spike", action: control.SwitchModel, baseline: 14 * time.Minute,
-			traffic: func(i int, faulty bool) request {
-				if i%4 == 3 {
-					return qa(i, faulty)
-				}
+			group: "function:completion",
+			traffic: func(i int, faulty bool) []request {
+				round := healthy(i, faulty)
 				if faulty {
-					return complete(document, i)
+					round[1] = complete(document, i)
 				}
-				return complete(short, i)
+				return round
 			},
 			probe: func(faulty bool) request {
 				if faulty {
@@ -92,7 +96,7 @@ func scenarios(document string) []scenario {
 		{
 			name: "latency", title: "the model takes 2.5 s for every answer", monitor: "Latency SLO Burn",
 			workflow: "Auto-Remediate Latency Spike", action: control.EnableCache, baseline: 3 * time.Minute,
-			traffic: qa, fault: fault.Fault{Latency: 2500 * time.Millisecond},
+			group: "*", traffic: healthy, fault: fault.Fault{Latency: 2500 * time.Millisecond},
 			probe: func(bool) request { return ask(document, questions[0]) },
 			remedied: func(during, under sample) string {
 				if !under.Cached || under.LatencyMS >= during.LatencyMS/10 {
@@ -104,7 +108,7 @@ func scenarios(document string) []scenario {
 		{
 			name: "quality", title: "the model's answers no longer come from the document", monitor: "Quality Degradation",
 			workflow: "Auto-Remediate Quality Degradation", action: control.SwitchModel, baseline: 6 * time.Minute,
-			traffic: qa, fault: fault.Fault{
+			group: "function:qa", traffic: healthy, fault: fault.Fault{
 				Models: []string{"embedded-standard"},
 				Answer: "Bananas were first shipped to Lisbon in 1847, when captain Almeida sold ninety crates at the harbour.",
 			},
