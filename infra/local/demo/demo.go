@@ -110,7 +110,7 @@ type play struct {
 // The bounds of waiting, in the stand-in's time.
 const (
 	// pace is the time between two requests of the traffic.
-	pace = 6 * time.Second
+	pace = 10 * time.Second
 	// patience is how long a transition or a workflow may take.
 	patience = 40 * time.Minute
 	// look is the time between two looks at the timeline.
