@@ -65,18 +65,34 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open control state %s: %w", opts.Path, err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{overridesBucket, untilBucket, metaBucket} {
+	if err := prepare(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare control state %s: %w", opts.Path, err), db.Close())
+	}
+	return &Store{db: db, writer: make(chan struct{}, 1)}, nil
+}
+
+// prepare makes the buckets that are missing. A write waits for the disk, and would do so at every cold start: a file
+// that has them all is only read.
+func prepare(db *bbolt.DB) error {
+	names := [][]byte{overridesBucket, untilBucket, metaBucket}
+	ready := true
+	err := db.View(func(tx *bbolt.Tx) error {
+		for _, name := range names {
+			ready = ready && tx.Bucket(name) != nil
+		}
+		return nil
+	})
+	if err != nil || ready {
+		return err
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range names {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare control state %s: %w", opts.Path, err), db.Close())
-	}
-	return &Store{db: db, writer: make(chan struct{}, 1)}, nil
 }
 
 // State implements control.Store.
