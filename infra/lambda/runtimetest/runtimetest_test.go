@@ -15,6 +15,11 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
+
+	// What the binaries are built from, so that go test runs anew, and does not repeat its last result, when it changes.
+	_ "github.com/llm-reliability/control-plane/functions/completion"
+	_ "github.com/llm-reliability/control-plane/functions/qa"
+	_ "github.com/llm-reliability/control-plane/functions/wire"
 )
 
 // The binaries under test. Each is built once, by the first test that needs it.
