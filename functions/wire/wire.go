@@ -16,7 +16,6 @@ import (
 	"github.com/llm-reliability/control-plane/shared/control/bolt"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
-	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
@@ -32,7 +31,7 @@ func OpenStore(state string) (control.Store, error) {
 // DataFunction builds a function that answers through the gateway: handler makes its handler from one.
 //
 // The environment: LRCP_STATE, LRCP_API_KEYS (name:sha256 pairs), LRCP_TIMEOUT, LRCP_CONTROL_INTERVAL, LRCP_CACHE_BYTES,
-// LRCP_DEFAULT_TIER, LRCP_BLOCK_INJECTION.
+// LRCP_DEFAULT_TIER, LRCP_BLOCK_INJECTION, and those of Backends.
 func DataFunction(d serverless.Deps, handler func(*gateway.Gateway) (http.Handler, error)) (f serverless.Function, err error) {
 	e := env.New(d.Getenv)
 	state := e.Required("LRCP_STATE")
@@ -42,6 +41,11 @@ func DataFunction(d serverless.Deps, handler func(*gateway.Gateway) (http.Handle
 	cacheBytes := e.Int("LRCP_CACHE_BYTES", 16<<20, 1<<16, 1<<30)
 	tier := e.OneOf("LRCP_DEFAULT_TIER", string(catalog.Standard), string(catalog.Economy), string(catalog.Standard), string(catalog.Quality))
 	block := e.Bool("LRCP_BLOCK_INJECTION", false)
+	models, err := catalog.BuiltIn()
+	if err != nil {
+		return serverless.Function{}, err
+	}
+	backends := Backends(e, models)
 	if err := e.Err(); err != nil {
 		return serverless.Function{}, err
 	}
@@ -54,10 +58,6 @@ func DataFunction(d serverless.Deps, handler func(*gateway.Gateway) (http.Handle
 			err = errors.Join(err, store.Close())
 		}
 	}()
-	models, err := catalog.BuiltIn()
-	if err != nil {
-		return serverless.Function{}, err
-	}
 	reader, err := control.NewReader(control.ReaderOptions{Store: store, Base: control.Settings{Model: tier}, Interval: interval, Logger: d.Logger})
 	if err != nil {
 		return serverless.Function{}, err
@@ -66,9 +66,8 @@ func DataFunction(d serverless.Deps, handler func(*gateway.Gateway) (http.Handle
 	if err != nil {
 		return serverless.Function{}, err
 	}
-	backend := gateway.Backend{Provider: embedded.Provider, Model: embedded.New(), Tiers: models.TierModels(embedded.Provider)}
 	gw, err := gateway.New(gateway.Options{
-		Backends: []gateway.Backend{backend}, Catalog: models, Control: reader, Cache: answers, Telemetry: d.Telemetry,
+		Backends: backends, Catalog: models, Control: reader, Cache: answers, Telemetry: d.Telemetry,
 		Timeout: timeout, BlockInjection: block,
 	})
 	if err != nil {
@@ -82,7 +81,7 @@ func DataFunction(d serverless.Deps, handler func(*gateway.Gateway) (http.Handle
 		Handler: h,
 		Auth:    keys,
 		Health: func(ctx context.Context) serverless.Health {
-			return serverless.Health{Provider: backend.Provider, ControlReachable: store.Ping(ctx) == nil}
+			return serverless.Health{Provider: backends[0].Provider, ControlReachable: store.Ping(ctx) == nil}
 		},
 		Close: func(context.Context) error { return store.Close() },
 	}, nil
