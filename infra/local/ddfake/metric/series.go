@@ -21,6 +21,9 @@ type Series struct {
 	Interval time.Duration
 	// Values holds one value per interval. NaN means that there was no data, which is not zero.
 	Values []float64
+	// First and Last are where the data behind the values begins and ends, to the bucket and not to the interval; both
+	// zero without data. What default_zero fills in is data.
+	First, Last time.Time
 }
 
 // grid is n intervals of equal width, in Unix seconds.
@@ -33,8 +36,22 @@ type grid struct {
 type result struct {
 	constant bool // one value for every group
 	zero     bool
-	groups   map[string][]float64
+	groups   map[string]line
 }
+
+// line is one group of a result.
+type line struct {
+	values []float64
+	// first and last bound the data, in Unix seconds.
+	first, last int64
+}
+
+// filled is a line with the same value everywhere.
+func (g grid) filled(v float64) line {
+	return line{values: constant(v, g.n), first: g.from, last: g.end()}
+}
+
+func (g grid) end() int64 { return g.from + int64(g.n)*g.width }
 
 // Series answers a query for the intervals from, from+interval, … that begin before to. Times are cut to seconds. Groups are in
 // the order of their names.
@@ -48,13 +65,17 @@ func (s *Store) Series(q Query, from, to time.Time, interval time.Duration) []Se
 	r := q.root.evaluate(s, g)
 	s.mu.Unlock()
 	if len(q.by) == 0 && len(r.groups) == 0 && r.zero {
-		r.groups = map[string][]float64{"*": constant(0, g.n)}
+		r.groups = map[string]line{"*": g.filled(0)}
 	}
 	var out []Series
 	for _, group := range slices.Sorted(maps.Keys(r.groups)) {
+		l := r.groups[group]
 		sr := Series{
 			Group: group, From: time.Unix(g.from, 0).UTC(),
-			Interval: time.Duration(g.width) * time.Second, Values: r.groups[group],
+			Interval: time.Duration(g.width) * time.Second, Values: l.values,
+		}
+		if l.first < l.last {
+			sr.First, sr.Last = time.Unix(l.first, 0).UTC(), time.Unix(l.last, 0).UTC()
 		}
 		if group != "*" {
 			sr.Tags = strings.Split(group, ",")
@@ -67,17 +88,18 @@ func (s *Store) Series(q Query, from, to time.Time, interval time.Duration) []Se
 func constant(v float64, n int) []float64 { return slices.Repeat([]float64{v}, n) }
 
 func (n number) evaluate(_ *Store, g grid) result {
-	return result{constant: true, groups: map[string][]float64{"*": constant(float64(n), g.n)}}
+	return result{constant: true, groups: map[string]line{"*": g.filled(float64(n))}}
 }
 
 func (n *zero) evaluate(s *Store, g grid) result {
 	r := n.of.evaluate(s, g)
-	for _, values := range r.groups {
-		for i, v := range values {
+	for group, l := range r.groups {
+		for i, v := range l.values {
 			if math.IsNaN(v) {
-				values[i] = 0
+				l.values[i] = 0
 			}
 		}
+		r.groups[group] = line{values: l.values, first: g.from, last: g.end()}
 	}
 	r.zero = true
 	return r
@@ -85,7 +107,7 @@ func (n *zero) evaluate(s *Store, g grid) result {
 
 func (n *binary) evaluate(s *Store, g grid) result {
 	l, r := n.left.evaluate(s, g), n.right.evaluate(s, g)
-	out := result{constant: l.constant && r.constant, zero: l.zero && r.zero, groups: map[string][]float64{}}
+	out := result{constant: l.constant && r.constant, zero: l.zero && r.zero, groups: map[string]line{}}
 	names := map[string]bool{}
 	for _, side := range []result{l, r} {
 		for group := range side.groups {
@@ -95,30 +117,35 @@ func (n *binary) evaluate(s *Store, g grid) result {
 		}
 	}
 	for group := range names {
-		a, b := l.at(group, g.n), r.at(group, g.n)
-		if a == nil || b == nil {
+		a, okA := l.at(group, g)
+		b, okB := r.at(group, g)
+		if !okA || !okB {
 			continue
 		}
-		values := make([]float64, g.n)
-		for i := range values {
-			values[i] = apply(n.op, a[i], b[i])
+		both := line{values: make([]float64, g.n), first: max(a.first, b.first), last: min(a.last, b.last)}
+		if both.first >= both.last { // apart, though perhaps within one interval
+			both.first, both.last = min(a.first, b.first), max(a.last, b.last)
 		}
-		out.groups[group] = values
+		for i := range both.values {
+			both.values[i] = apply(n.op, a.values[i], b.values[i])
+		}
+		out.groups[group] = both
 	}
 	return out
 }
 
-// at returns the values of a group, or nil when the group has none.
-func (r result) at(group string, n int) []float64 {
-	switch values, ok := r.groups[group]; {
-	case ok:
-		return values
-	case r.constant:
-		return r.groups["*"]
-	case r.zero:
-		return constant(0, n)
+// at returns a group; ok is false when the result has nothing for it.
+func (r result) at(group string, g grid) (l line, ok bool) {
+	if l, ok = r.groups[group]; ok {
+		return l, true
 	}
-	return nil
+	switch {
+	case r.constant:
+		return r.groups["*"], true
+	case r.zero:
+		return g.filled(0), true
+	}
+	return line{}, false
 }
 
 // apply does one operation. NaN, no data, stays NaN, and a division by zero has no value.
@@ -162,13 +189,12 @@ func (c *cell) take(b *bucket, withSketch bool) {
 }
 
 func (n *leaf) evaluate(s *Store, g grid) result {
-	out := result{groups: map[string][]float64{}}
-	fine, shift := g, int64(0)
+	out := result{groups: map[string]line{}}
+	fine := g
 	if n.rollup > 0 {
 		fine.from = floor(g.from, n.rollup)
-		shift = g.from - fine.from
 		fine.width = n.rollup
-		fine.n = int((shift + int64(g.n)*g.width + n.rollup - 1) / n.rollup)
+		fine.n = int((g.end() - fine.from + n.rollup - 1) / n.rollup)
 	}
 	cells := map[string][]cell{}
 	for _, sr := range s.metrics[n.metric] {
@@ -176,17 +202,26 @@ func (n *leaf) evaluate(s *Store, g grid) result {
 		if !ok || !n.filter.matches(sr.tags) {
 			continue
 		}
-		end := fine.from + int64(fine.n)*fine.width
+		end := fine.end()
 		first, _ := slices.BinarySearchFunc(sr.buckets, fine.from, func(b bucket, t int64) int { return int(b.start - t) })
-		for i := first; i < len(sr.buckets) && sr.buckets[i].start < end; i++ {
+		last := first
+		for ; last < len(sr.buckets) && sr.buckets[last].start < end; last++ {
 			row := cells[group]
 			if row == nil {
 				row = make([]cell, fine.n)
 				cells[group] = row
 			}
-			b := &sr.buckets[i]
+			b := &sr.buckets[last]
 			row[(b.start-fine.from)/fine.width].take(b, n.quantile() > 0)
 		}
+		if first == last {
+			continue
+		}
+		from, to := max(sr.buckets[first].start, g.from), min(sr.buckets[last-1].start+sr.buckets[last-1].width, g.end())
+		if l, ok := out.groups[group]; ok {
+			from, to = min(from, l.first), max(to, l.last)
+		}
+		out.groups[group] = line{first: from, last: to}
 	}
 	for group, row := range cells {
 		values := make([]float64, fine.n)
@@ -196,7 +231,9 @@ func (n *leaf) evaluate(s *Store, g grid) result {
 		if n.rollup > 0 {
 			values = n.regroup(values, fine, g)
 		}
-		out.groups[group] = values
+		l := out.groups[group]
+		l.values = values
+		out.groups[group] = l
 	}
 	return out
 }

@@ -124,8 +124,7 @@ func (a *anomaly) read(data Data, now time.Time, window time.Duration) []reading
 	from := to.Add(-max(lookBack, window) - a.alertWindow)
 	var out []reading
 	for _, sr := range data.Series(a.query, from, to, a.interval) {
-		r := reading{group: sr.Group, tags: sr.Tags}
-		r.first, r.last = span(sr)
+		r := reading{group: sr.Group, tags: sr.Tags, first: sr.First, last: sr.Last}
 		if a.zeroFill && !r.last.IsZero() {
 			r.last = to // silence after the first point is zero, which is data
 		}

@@ -171,22 +171,10 @@ func (c condition) read(data Data, now time.Time) []reading {
 		return c.anomaly.read(data, now, c.window)
 	}
 	to := now.Truncate(flush)
-	from, interval := to.Add(-c.window), c.interval()
-	// One point for the whole window says nothing about when its data came.
-	spans := map[string]metric.Series{}
-	if interval == c.window {
-		for _, sr := range data.Series(c.query, from, to, time.Minute) {
-			spans[sr.Group] = sr
-		}
-	}
 	var out []reading
-	for _, sr := range data.Series(c.query, from, to, interval) {
-		r := reading{group: sr.Group, tags: sr.Tags, value: aggregate(c.aggregator, sr.Values)}
+	for _, sr := range data.Series(c.query, to.Add(-c.window), to, c.interval()) {
+		r := reading{group: sr.Group, tags: sr.Tags, value: aggregate(c.aggregator, sr.Values), first: sr.First, last: sr.Last}
 		r.recovery = r.value
-		r.first, r.last = span(sr)
-		if fine, ok := spans[sr.Group]; ok {
-			r.first, r.last = span(fine)
-		}
 		out = append(out, r)
 	}
 	return out
@@ -235,18 +223,4 @@ func aggregate(how string, values []float64) float64 {
 		return high
 	}
 	return sum / float64(n)
-}
-
-// span returns where the data of a series begins and ends.
-func span(sr metric.Series) (first, last time.Time) {
-	for i, v := range sr.Values {
-		if math.IsNaN(v) {
-			continue
-		}
-		if first.IsZero() {
-			first = sr.From.Add(time.Duration(i) * sr.Interval)
-		}
-		last = sr.From.Add(time.Duration(i+1) * sr.Interval)
-	}
-	return first, last
 }

@@ -30,27 +30,29 @@ type Mention struct {
 	Params map[string]string
 }
 
+const parameterForm = `([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:"([^"]*)"|([^\s",()]+))`
+
 var (
 	mentionWord = regexp.MustCompile(`(?:^|\s)@([^\s@()]+(?:@[^\s@()]+)?)`)
-	// params are name="text" or name=word, separated by commas.
-	params    = regexp.MustCompile(`^\(\s*(?:[A-Za-z_][A-Za-z0-9_]*\s*=\s*(?:"[^"]*"|[^\s",()]+)\s*(?:,\s*|(?:\)|$)))*\)?`)
-	parameter = regexp.MustCompile(`([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:"([^"]*)"|([^\s",()]+))`)
+	parameter   = regexp.MustCompile(parameterForm)
+	// parameters are name="text" or name=word, separated by commas, in parentheses.
+	parameters = regexp.MustCompile(`^\(\s*(?:` + parameterForm + `\s*(?:,\s*` + parameterForm + `\s*)*)?\)`)
 )
 
 // Mentions finds the mentions of a rendered message, in order. As Datadog documents, a mention needs white space around it:
-// what follows without space is read as part of its name.
+// what follows without space is read as part of its name. The parameters of a workflow mention nobody.
 func Mentions(text string) []Mention {
 	var out []Mention
-	for {
-		at := mentionWord.FindStringSubmatchIndex(text)
-		if at == nil {
-			return out
+	end := 0 // of the mention before, with its parameters
+	for _, at := range mentionWord.FindAllStringSubmatchIndex(text, -1) {
+		if at[0] < end {
+			continue
 		}
 		m := classify(text[at[2]:at[3]])
-		text = text[at[3]:]
-		if m.Kind == MentionWorkflow && strings.HasPrefix(text, "(") {
-			list := params.FindString(text)
-			if !strings.HasSuffix(list, ")") {
+		end = at[3]
+		if m.Kind == MentionWorkflow && strings.HasPrefix(text[end:], "(") {
+			list := parameters.FindString(text[end:])
+			if list == "" {
 				m.Kind = MentionUnknown
 			}
 			for _, p := range parameter.FindAllStringSubmatch(list, -1) {
@@ -59,10 +61,11 @@ func Mentions(text string) []Mention {
 				}
 				m.Params[p[1]] = p[2] + p[3]
 			}
-			text = text[len(list):]
+			end += len(list)
 		}
 		out = append(out, m)
 	}
+	return out
 }
 
 func classify(word string) Mention {

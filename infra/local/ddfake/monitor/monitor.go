@@ -191,6 +191,9 @@ func (m *Monitor) checkOptions() error {
 			return fmt.Errorf("%s %d is negative", name, n)
 		}
 	}
+	if o.NewGroupDelay != nil && *o.NewGroupDelay < 0 {
+		return fmt.Errorf("new_group_delay %d is negative", *o.NewGroupDelay)
+	}
 	if o.TimeoutH > 24 {
 		return fmt.Errorf("timeout_h %d is above 24", o.TimeoutH)
 	}

@@ -47,7 +47,7 @@ func parseTemplate(text string, by []string) (template, error) {
 		return nil, err
 	}
 	if closing != "" {
-		return nil, fmt.Errorf("{{/%s}} closes nothing", closing)
+		return nil, fmt.Errorf("{{%s}} closes nothing", firstLine(closing))
 	}
 	return t, nil
 }
@@ -57,7 +57,7 @@ type templateParser struct {
 	by   []string
 }
 
-// parts reads up to the end or to a closing tag, whose name it returns.
+// parts reads up to a closing tag, which it returns with its slash, or to the end, where closing is empty.
 func (p *templateParser) parts(depth int) (out template, closing string, err error) {
 	if depth > maxNesting {
 		return nil, "", fmt.Errorf("blocks nested deeper than %d", maxNesting)
@@ -79,7 +79,7 @@ func (p *templateParser) parts(depth int) (out template, closing string, err err
 		tag = strings.TrimSpace(tag)
 		switch {
 		case strings.HasPrefix(tag, "/"):
-			return out, strings.TrimSpace(tag[1:]), nil
+			return out, tag, nil
 		case strings.HasPrefix(tag, "#"), strings.HasPrefix(tag, "^"):
 			b, err := p.open(tag)
 			if err != nil {
@@ -89,8 +89,11 @@ func (p *templateParser) parts(depth int) (out template, closing string, err err
 			if err != nil {
 				return nil, "", err
 			}
-			if closed != b.name {
-				return nil, "", fmt.Errorf("{{%s}} is closed by %q", tag, closed)
+			if closed == "" {
+				return nil, "", fmt.Errorf("{{%s}} is not closed", firstLine(tag))
+			}
+			if strings.TrimSpace(closed[1:]) != b.name {
+				return nil, "", fmt.Errorf("{{%s}} is closed by {{%s}}", firstLine(tag), firstLine(closed))
 			}
 			b.body = body
 			out = append(out, b)

@@ -1,0 +1,336 @@
+package monitor_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
+)
+
+// parseMonitor reads a monitor of a query and options without their braces.
+func parseMonitor(kind, query, options string) (*monitor.Monitor, error) {
+	text, err := json.Marshal(query)
+	if err != nil {
+		return nil, err
+	}
+	return monitor.Parse(7, []byte(`{"name":"n","type":"`+kind+`","message":"m","query":`+string(text)+`,"options":{`+options+`}}`))
+}
+
+func TestParseKeepsWhatIsWritten(t *testing.T) {
+	m, err := monitor.Parse(7, []byte(`{"id":1,"name":"p95 of {{model.name}}","type":"query alert","tags":["a:b"],"priority":2,
+		"query":"percentile(last_5m):p95:llm.request.duration{service:x} by {model} > 2","message":"slow @webhook-w",
+		"options":{"thresholds":{"critical":2,"critical_recovery":1.6,"warning":1.5},"notify_no_data":false,"no_data_timeframe":20,
+		"require_full_window":false,"evaluation_delay":60,"new_group_delay":60,"include_tags":true,"notify_audit":false,"renotify_interval":15,
+		"renotify_occurrences":3,"renotify_statuses":["alert"],"timeout_h":0}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.ID != 7 || m.Name != "p95 of {{model.name}}" || m.Type != "query alert" || m.Template != "slow @webhook-w" || m.Priority != 2 {
+		t.Errorf("monitor = %+v, want what is written, with the id 7", m)
+	}
+	tr := monitor.Transition{Group: "model:a", Tags: []string{"model:a"}, To: monitor.Alert, Kind: monitor.KindAlert}
+	if got, want := m.Title(tr, nil), "[Triggered on {model:a}] p95 of a"; got != want {
+		t.Errorf("Title = %q, want %q", got, want)
+	}
+}
+
+func TestParseRefusesQueries(t *testing.T) {
+	anomaly := func(args string) string { return "avg(last_30m):anomalies(sum:a{*}, " + args + ") >= 0.8" }
+	const windows = `,"threshold_windows":{"trigger_window":"last_5m","recovery_window":"last_5m"}`
+	tests := map[string]struct {
+		kind, query, options string
+		want                 string
+		notEvaluated         bool
+	}{
+		"nothing":                           {"query alert", "", "", "want an expression, an operator of > >= < <=, and a number", false},
+		"no comparison":                     {"query alert", "avg(last_5m):avg:a{*}", "", "want an expression, an operator of > >= < <=, and a number", false},
+		"equality":                          {"query alert", "avg(last_5m):avg:a{*} == 5", "", "want an expression, an operator of > >= < <=, and a number", false},
+		"no window":                         {"query alert", "avg:a{*} > 5", "", "want aggregator(last_5m):query", false},
+		"a window of seconds":               {"query alert", "avg(last_5s):avg:a{*} > 5", "", `window "last_5s" is not between last_1m and last_1w`, false},
+		"a window of a month":               {"query alert", "avg(last_31d):avg:a{*} > 5", "", `window "last_31d" is not between last_1m and last_1w`, false},
+		"no window at all":                  {"query alert", "avg(last_0m):avg:a{*} > 5", "", `window "last_0m" is not between last_1m and last_1w`, false},
+		"a time aggregator for later":       {"query alert", "change(last_5m):avg:a{*} > 5", "", "time aggregator change: not evaluated here", true},
+		"a metric query that is none":       {"query alert", "avg(last_5m):a{*} > 5", "", "metric query, offset 1: want : or ( after a", false},
+		"a percentile of an average":        {"query alert", "percentile(last_5m):avg:a{*} > 5", "", "percentile() needs one percentile query", false},
+		"an average of a ratio of counts":   {"query alert", "avg(last_5m):sum:a{*}.as_count() / sum:b{*}.as_count() > 5", "", "arithmetic with as_count needs sum(), have avg()", false},
+		"a burn rate as a query alert":      {"query alert", burnQuery, "", `type "query alert" does not fit the query`, false},
+		"a metric as an slo alert":          {"slo alert", qualQuery, "", `type "slo alert" does not fit the query`, false},
+		"an error budget":                   {"slo alert", `error_budget("x").over("7d") > 75`, "", "error_budget: not evaluated here", true},
+		"a burn rate without short window":  {"slo alert", `burn_rate("x").over("30d").long_window("1h") > 14.4`, "", "want burn_rate(", false},
+		"a long window of half an hour":     {"slo alert", `burn_rate("x").over("30d").long_window("30m").short_window("5m") > 14.4`, "", "want a long window of 1h to 48h and a shorter short one", false},
+		"a short window that is longer":     {"slo alert", `burn_rate("x").over("30d").long_window("1h").short_window("2h") > 14.4`, "", "want a long window of 1h to 48h and a shorter short one", false},
+		"a long window that is none":        {"slo alert", `burn_rate("x").over("30d").long_window("h").short_window("5m") > 14.4`, "", "long_window: ", false},
+		"a log alert":                       {"log alert", `logs("a").index("*").rollup("count").last("5m") > 25`, "", `type "log alert": not evaluated here`, true},
+		"a composite":                       {"composite", "1 && 2", "", `type "composite": not evaluated here`, true},
+		"an event alert":                    {"event-v2 alert", `events("a").rollup("count").last("30m") > 0`, "", `type "event-v2 alert": not evaluated here`, true},
+		"an alert on LLM spans":             {"llm-observability alert", `llm-observability("a").rollup("count").last("5m") > 10`, "", `type "llm-observability alert": not evaluated here`, true},
+		"the agile algorithm":               {"query alert", anomaly("'agile', 3, interval=60, alert_window='last_5m'"), "", "anomaly algorithm agile: not evaluated here", true},
+		"an algorithm that does not exist":  {"query alert", anomaly("'simple', 3, interval=60, alert_window='last_5m'"), "", `unknown anomaly algorithm "simple"`, false},
+		"anomalies without an algorithm":    {"query alert", anomaly("3"), "", "want anomalies(query, 'basic', bounds, key='value', …)", false},
+		"bounds of zero":                    {"query alert", anomaly("'basic', 0, interval=60, alert_window='last_5m'"), "", `bounds "0" are not above 0`, false},
+		"an argument twice":                 {"query alert", anomaly("'basic', 3, interval=60, interval=60, alert_window='last_5m'"), "", "anomalies: interval twice", false},
+		"an unknown argument":               {"query alert", anomaly("'basic', 3, interval=60, alert_window='last_5m', timezone='utc'"), "", "anomalies: unknown argument timezone", false},
+		"a direction that does not exist":   {"query alert", anomaly("'basic', 3, direction='up', interval=60, alert_window='last_5m'"), "", `direction "up" is not above, below or both`, false},
+		"seasonality of basic":              {"query alert", anomaly("'basic', 3, interval=60, alert_window='last_5m', seasonality='hourly'"), "", "basic takes no seasonality", false},
+		"count_default_zero of neither":     {"query alert", anomaly("'basic', 3, interval=60, alert_window='last_5m', count_default_zero='yes'"), "", `count_default_zero "yes" is not true or false`, false},
+		"no interval":                       {"query alert", anomaly("'basic', 3, alert_window='last_5m'"), "", "anomalies needs interval and alert_window", false},
+		"an interval above a fifth":         {"query alert", anomaly("'basic', 3, interval=120, alert_window='last_5m'"), "", "interval 2m0s is not a multiple of 10s up to a fifth of the alert window 5m0s", false},
+		"an alert window above the window":  {"query alert", anomaly("'basic', 3, interval=60, alert_window='last_1h'"), "", "alert_window 1h0m0s is longer than the window 30m0s", false},
+		"a maximum of anomalies":            {"query alert", "max(last_30m):anomalies(sum:a{*}, 'basic', 3, interval=60, alert_window='last_5m') >= 0.8", "", "an anomaly monitor aggregates by avg", false},
+		"a part above 1":                    {"query alert", "avg(last_30m):anomalies(sum:a{*}, 'basic', 3, interval=60, alert_window='last_5m') >= 80", "", "want >= or > a part from 0 to 1, have >= 80", false},
+		"anomalies without windows":         {"query alert", anomaly("'basic', 3, interval=60, alert_window='last_5m'"), "", "an anomaly monitor needs threshold_windows", false},
+		"another trigger window":            {"query alert", anomaly("'basic', 3, interval=60, alert_window='last_10m'"), windows[1:], "trigger_window 5m0s is not the alert_window 10m0s of the query", false},
+		"a recovery window above the query": {"query alert", anomaly("'basic', 3, interval=60, alert_window='last_5m'"), strings.Replace(windows[1:], `recovery_window":"last_5m`, `recovery_window":"last_1h`, 1), "recovery_window 1h0m0s is outside 1m0s..30m0s", false},
+		"windows of no anomaly":             {"query alert", qualQuery, windows[1:], "threshold_windows are for anomaly monitors", false},
+
+		"another critical than the query":    {"query alert", qualQuery, `"thresholds":{"critical":0.6}`, "thresholds.critical 0.6 is not the threshold 0.7 of the query", false},
+		"a warning beyond critical":          {"query alert", qualQuery, `"thresholds":{"warning":0.6}`, "thresholds.warning 0.6 is on the wrong side of critical 0.7", false},
+		"a recovery at critical":             {"query alert", qualQuery, `"thresholds":{"critical_recovery":0.7}`, "thresholds.critical_recovery 0.7 is on the wrong side of critical 0.7", false},
+		"a warning recovery of no warning":   {"query alert", qualQuery, `"thresholds":{"warning_recovery":0.9}`, "thresholds.warning_recovery 0.9 has no warning beyond it", false},
+		"a warning recovery before":          {"query alert", qualQuery, `"thresholds":{"warning":0.9,"warning_recovery":0.8}`, "thresholds.warning_recovery 0.8 has no warning beyond it", false},
+		"a negative delay":                   {"query alert", qualQuery, `"evaluation_delay":-1`, "evaluation_delay -1 is negative", false},
+		"a negative delay of new groups":     {"query alert", qualQuery, `"new_group_delay":-1`, "new_group_delay -1 is negative", false},
+		"a timeout above a day":              {"query alert", qualQuery, `"timeout_h":25`, "timeout_h 25 is above 24", false},
+		"a status that does not exist":       {"query alert", qualQuery, `"renotify_statuses":["ok"]`, `renotify_statuses: "ok" is not alert, warn or no data`, false},
+		"what is for other monitors":         {"query alert", qualQuery, `"on_missing_data":"default"`, "on_missing_data is for other monitor types: not evaluated here", true},
+		"an option that it does not know":    {"query alert", qualQuery, `"silenced":{}`, `unknown field "silenced"`, false},
+		"a threshold that is no number":      {"query alert", qualQuery, `"thresholds":{"critical":"0.7"}`, "cannot unmarshal string", false},
+		"an option of another type entirely": {"query alert", qualQuery, `"renotify_interval":"10"`, "cannot unmarshal string", false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := parseMonitor(test.kind, test.query, test.options)
+			if err == nil || !strings.HasPrefix(err.Error(), "parse monitor 7: ") || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("Parse = %v, want parse monitor 7: … %s", err, test.want)
+			}
+			if got := errors.Is(err, monitor.ErrNotEvaluated); got != test.notEvaluated {
+				t.Errorf("is ErrNotEvaluated = %v, want %v (%v)", got, test.notEvaluated, err)
+			}
+		})
+	}
+}
+
+func TestParseRefusesDocuments(t *testing.T) {
+	const rest = `"type":"query alert","query":"avg(last_5m):avg:a{*} by {function} > 1"`
+	tests := map[string]struct{ text, want string }{
+		"what is not JSON":                {`{`, "unexpected end of JSON input"},
+		"a second document":               {`{"name":"n","message":"",` + rest + `}{}`, "after top-level value"},
+		"a key that it does not know":     {`{"name":"n","multi":true,` + rest + `}`, `unknown field "multi"`},
+		"priority 0":                      {`{"name":"n","priority":0,` + rest + `}`, "priority 0 is not between 1 and 5"},
+		"priority 6":                      {`{"name":"n","priority":6,` + rest + `}`, "priority 6 is not between 1 and 5"},
+		"an unknown variable":             {`{"name":"n","message":"{{valeu}}",` + rest + `}`, "message: unknown variable {{valeu}}"},
+		"a tag that is no group":          {`{"name":"n","message":"{{model.name}}",` + rest + `}`, "message: unknown variable {{model.name}}"},
+		"a variable that is not closed":   {`{"name":"n","message":"{{value",` + rest + `}`, "message: {{value is not closed"},
+		"an unknown block":                {`{"name":"n","message":"{{#is_bad}}{{/is_bad}}",` + rest + `}`, "message: unknown block {{#is_bad}}"},
+		"a block that is not closed":      {`{"name":"n","message":"{{#is_alert}}x",` + rest + `}`, "message: {{#is_alert}} is not closed"},
+		"a block closed by another":       {`{"name":"n","message":"{{#is_alert}}x{{/is_warning}}",` + rest + `}`, `message: {{#is_alert}} is closed by {{/is_warning}}`},
+		"a closing tag of nothing":        {`{"name":"n","message":"x{{/is_alert}}",` + rest + `}`, "message: {{/is_alert}} closes nothing"},
+		"a closing tag without a name":    {`{"name":"n","message":"x{{/}}@oncall-t",` + rest + `}`, "message: {{/}} closes nothing"},
+		"a match without a text":          {`{"name":"n","message":"{{#is_match \"function.name\"}}{{/is_match}}",` + rest + `}`, "message: is_match needs a variable and a text"},
+		"a match of an unknown variable":  {`{"name":"n","message":"{{#is_match \"model.name\" \"x\"}}{{/is_match}}",` + rest + `}`, `message: is_match: unknown variable "model.name"`},
+		"a condition with an argument":    {`{"name":"n","message":"{{#is_alert \"x\"}}{{/is_alert}}",` + rest + `}`, "message: is_alert takes no arguments"},
+		"an argument without quotes":      {`{"name":"n","message":"{{#is_match function.name x}}{{/is_match}}",` + rest + `}`, "want quoted arguments"},
+		"blocks in blocks without end":    {`{"name":"n","message":"` + strings.Repeat("{{#is_alert}}", 20) + `",` + rest + `}`, "message: blocks nested deeper than 16"},
+		"an unknown variable in the name": {`{"name":"{{x}}","message":"",` + rest + `}`, "name: unknown variable {{x}}"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := monitor.Parse(7, []byte(test.text))
+			if err == nil || !strings.HasPrefix(err.Error(), "parse monitor 7: ") || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Parse = %v, want parse monitor 7: … %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	tests := map[string]struct{ query, want string }{
+		"what can burn so fast":        {burnQuery, ""},
+		"an objective that is none":    {strings.Replace(burnQuery, "latency", "other", 1), `monitor 7: no slo "other"`},
+		"a timeframe of no target":     {strings.Replace(burnQuery, "30d", "7d", 1), `monitor 7: slo "latency" has no timeframe 7d`},
+		"faster than it can ever burn": {strings.Replace(burnQuery, "14.4", "101", 1), "monitor 7: burn rate 101 is above the highest possible, 100"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m, err := parseMonitor("slo alert", test.query, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch err := m.Check(newWorld(t)); {
+			case err == nil && test.want != "", err != nil && err.Error() != test.want:
+				t.Errorf("Check = %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestBlocksOfAMessage(t *testing.T) {
+	text := ""
+	for _, name := range []string{"is_alert", "is_warning", "is_no_data", "is_recovery", "is_alert_recovery", "is_warning_recovery", "is_no_data_recovery", "is_alert_to_warning", "is_renotify"} {
+		text += "{{#" + name + "}}" + name + " {{/" + name + "}}"
+	}
+	m, err := monitor.Parse(1, []byte(`{"name":"n","type":"query alert","query":"avg(last_5m):avg:a{*} > 1","message":"`+text+`"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		from, to monitor.Status
+		kind     monitor.Kind
+		want     string
+	}{
+		"an alert":                 {monitor.OK, monitor.Alert, monitor.KindAlert, "is_alert "},
+		"a reminder of an alert":   {monitor.Alert, monitor.Alert, monitor.KindRenotify, "is_alert is_renotify "},
+		"a warning":                {monitor.OK, monitor.Warn, monitor.KindWarn, "is_warning "},
+		"a warning after an alert": {monitor.Alert, monitor.Warn, monitor.KindWarn, "is_warning is_alert_to_warning "},
+		"no data":                  {monitor.OK, monitor.NoData, monitor.KindNoData, "is_no_data "},
+		"an alert is over":         {monitor.Alert, monitor.OK, monitor.KindRecovery, "is_recovery is_alert_recovery "},
+		"a warning is over":        {monitor.Warn, monitor.OK, monitor.KindRecovery, "is_recovery is_warning_recovery "},
+		"data is back":             {monitor.NoData, monitor.OK, monitor.KindRecovery, "is_recovery is_no_data_recovery "},
+	}
+	for name, test := range tests {
+		if got := m.Message(monitor.Transition{From: test.from, To: test.to, Kind: test.kind}, nil); got != test.want {
+			t.Errorf("%s: message = %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+func TestVariablesOfAMessage(t *testing.T) {
+	m, err := monitor.Parse(1, []byte(`{"name":"n","type":"query alert","query":"avg(last_5m):avg:a{*} by {function} > 1",
+		"options":{"thresholds":{"critical":1,"warning":0.75,"critical_recovery":0.5}},
+		"message":"{{value}}|{{threshold}}|{{comparator}}|{{warn_threshold}}|{{alert_recovery_threshold}}|{{warn_recovery_threshold}}|{{first_triggered_at}}|{{first_triggered_at_epoch}}|{{last_triggered_at}}|{{last_triggered_at_epoch}}|{{triggered_duration_sec}}|{{function.name}}"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := m.Message(monitor.Transition{
+		Tags: []string{"function:a:b"}, To: monitor.Alert, Kind: monitor.KindAlert, Value: 1.23456, Threshold: 1,
+		At: start.Add(90 * time.Second), TriggeredAt: start, LastTriggeredAt: start.Add(time.Minute),
+	}, nil)
+	want := "1.235|1|>|0.75|0.5||Fri Jan 2 2026 03:00:00 UTC|1767322800000|Fri Jan 2 2026 03:01:00 UTC|1767322860000|90|a:b"
+	if got != want {
+		t.Errorf("Message =\n%s, want\n%s", got, want)
+	}
+}
+
+func TestMentionsInText(t *testing.T) {
+	w := func(handle string, params map[string]string) monitor.Mention {
+		return monitor.Mention{Kind: monitor.MentionWorkflow, Handle: handle, Params: params}
+	}
+	tests := map[string]struct {
+		text string
+		want []monitor.Mention
+	}{
+		"none":                           {"nothing here, not even a@b", nil},
+		"every kind":                     {"@oncall-t @incident-i @webhook-w @slack-s-t @pagerduty-p @pagerduty @team-x @a@b.c", []monitor.Mention{{Kind: monitor.MentionOnCall, Handle: "t"}, {Kind: monitor.MentionIncident, Handle: "i"}, {Kind: monitor.MentionWebhook, Handle: "w"}, {Kind: monitor.MentionSlack, Handle: "s-t"}, {Kind: monitor.MentionPagerDuty, Handle: "p"}, {Kind: monitor.MentionPagerDuty}, {Kind: monitor.MentionTeam, Handle: "x"}, {Kind: monitor.MentionEmail, Handle: "a@b.c"}}},
+		"at the start of a line":         {"x\n@oncall-t\n", []monitor.Mention{{Kind: monitor.MentionOnCall, Handle: "t"}}},
+		"a kind without a handle":        {"@oncall-", []monitor.Mention{{Kind: monitor.MentionUnknown, Handle: "oncall-"}}},
+		"an address without a dot":       {"@a@b", []monitor.Mention{{Kind: monitor.MentionUnknown, Handle: "a@b"}}},
+		"a workflow without parameters":  {"@workflow-a", []monitor.Mention{w("a", nil)}},
+		"a workflow with none in parens": {"@workflow-a()", []monitor.Mention{w("a", nil)}},
+		"spaces between parameters":      {`@workflow-a( x = "1" , y=2 ) z`, []monitor.Mention{w("a", map[string]string{"x": "1", "y": "2"})}},
+		"parentheses and commas in text": {`@workflow-a(x="f(1), g")`, []monitor.Mention{w("a", map[string]string{"x": "f(1), g"})}},
+		"a mention in a parameter":       {`@workflow-a(x=" @oncall-t ") @oncall-u`, []monitor.Mention{w("a", map[string]string{"x": " @oncall-t "}), {Kind: monitor.MentionOnCall, Handle: "u"}}},
+		"an empty parameter":             {`@workflow-a(x="")`, []monitor.Mention{w("a", map[string]string{"x": ""})}},
+		"parameters without an end":      {`@workflow-a(x="1"`, []monitor.Mention{{Kind: monitor.MentionUnknown, Handle: "a"}}},
+		"a parameter without a value":    {`@workflow-a(x=)`, []monitor.Mention{{Kind: monitor.MentionUnknown, Handle: "a"}}},
+		"parameters after the end":       {`@workflow-a(x=1)y=2)`, []monitor.Mention{w("a", map[string]string{"x": "1"})}},
+		"no space before a mention":      {`@workflow-a(x=1)@oncall-t`, []monitor.Mention{w("a", map[string]string{"x": "1"})}},
+		"no space after an address":      {`@a@b.c@oncall-t`, []monitor.Mention{{Kind: monitor.MentionEmail, Handle: "a@b.c"}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, monitor.Mentions(test.text)); diff != "" {
+				t.Errorf("Mentions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, query := range []string{costQuery, burnQuery, qualQuery, errorQuery, "max(last_1m):max:m{*} by {function}.rollup(max, 60) <= -1.5", "avg(last_1w):default_zero(avg:m{*}) > 0"} {
+		f.Add(query)
+	}
+	w := newWorld(f)
+	for i := range 60 {
+		w.Add("m", []string{"function:qa"}, float64(i), start.Add(time.Duration(i)*10*time.Second))
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		kind, options := "query alert", ""
+		if strings.Contains(query, "burn_rate") {
+			kind = "slo alert"
+		}
+		if strings.Contains(query, "anomalies") {
+			options = `"threshold_windows":{"trigger_window":"last_5m","recovery_window":"last_5m"}`
+		}
+		m, err := parseMonitor(kind, query, options)
+		if err != nil {
+			return
+		}
+		// What is accepted can be evaluated, and again from the state that it left.
+		state, _ := m.Evaluate(w, monitor.State{}, start.Add(5*time.Minute))
+		_, transitions := m.Evaluate(w, state, start.Add(10*time.Minute))
+		for _, tr := range transitions {
+			if tr.Kind == "" || tr.From == tr.To && tr.Kind != monitor.KindRenotify {
+				t.Fatalf("%q: transition %+v", query, tr)
+			}
+		}
+	})
+}
+
+func FuzzMentions(f *testing.F) {
+	for _, text := range []string{`x @workflow-a-b(name="v w", other=1) @oncall-t @me@x.io`, `@workflow-a(`, `@`, `@@`, "@a(\n@b", `@workflow-x(a=1)b=2)`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		mentions := monitor.Mentions(text)
+		for _, m := range mentions {
+			if m.Handle == "" && m.Kind != monitor.MentionPagerDuty || !strings.Contains(text, m.Handle) {
+				t.Fatalf("%q mentions %+v", text, m)
+			}
+			if m.Params != nil && m.Kind != monitor.MentionWorkflow {
+				t.Fatalf("%q: %+v has parameters", text, m)
+			}
+			for name, value := range m.Params {
+				if name == "" || !strings.Contains(text, name) || !strings.Contains(text, value) {
+					t.Fatalf("%q: parameter %q = %q", text, name, value)
+				}
+			}
+		}
+		// Text before and after, with space between, changes nothing.
+		if diff := cmp.Diff(mentions, monitor.Mentions("before "+text)); diff != "" {
+			t.Fatalf("%q (-alone +after text):\n%s", text, diff)
+		}
+	})
+}
+
+func FuzzMessage(f *testing.F) {
+	for _, text := range []string{"plain", "{{#is_alert}}{{value}}{{/is_alert}}{{^is_alert}}x{{/is_alert}}", `{{#is_match "function.name" "q"}}a{{/is_match}}`, "{{/}}x", "{{function.name}} @oncall-t", "}}{{"} {
+		f.Add(text, "qa")
+	}
+	f.Fuzz(func(t *testing.T, text, function string) {
+		quoted, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := monitor.Parse(1, []byte(`{"name":"n","type":"query alert","query":"avg(last_5m):avg:a{*} by {function} < 0.7","message":`+string(quoted)+`}`))
+		if err != nil {
+			return
+		}
+		tr := monitor.Transition{Group: "function:" + function, Tags: []string{"function:" + function}, To: monitor.Alert, Kind: monitor.KindAlert, At: start}
+		got := m.Message(tr, nil)
+		if !strings.Contains(text, "{{") && got != m.Template {
+			t.Fatalf("%q without variables reads as %q", text, got)
+		}
+		if !strings.Contains(function, "{{") && strings.Contains(got, "{{") {
+			t.Fatalf("%q leaves %q", text, got)
+		}
+		// The end of the text is always said, unless a block may hide it.
+		if end, ok := strings.CutPrefix(text[strings.LastIndex(text, "}}")+1:], "}"); ok && !strings.HasSuffix(got, strings.ToValidUTF8(end, "\ufffd")) {
+			t.Fatalf("%q reads as %q, without its end", text, got)
+		}
+	})
+}
