@@ -1,0 +1,50 @@
+# `make help` says what there is. You need Go 1.26, a C compiler for the race detector, and nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
+GO ?= go
+FUZZTIME ?= 10s
+GOLANGCI_LINT := bin/golangci-lint-v2.15.0
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo build lrcp test lint bench fuzz check-go
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' Makefile | expand -t 16
+
+run: lrcp ## everything on this machine, until Ctrl-C: the functions on :8080, the stand-in for Datadog on :8081
+	@bin/lrcp up
+
+demo: lrcp ## plays the failures; exit status 0 only if every loop closed and reverted
+	@bin/lrcp demo
+
+build: lrcp ## bin/lrcp, and one binary per function
+	@for main in functions/*/cmd; do name=$${main#functions/}; $(GO) build -o bin/$${name%/cmd} ./$$main || exit; done
+
+lrcp: check-go
+	@$(GO) build -o bin/lrcp ./scripts/lrcp
+
+# go test vets with all analyzers here, so that nothing is compiled a second time for go vet. The last line counts packages.
+test: check-go ## formatting, vet, and all tests with the race detector, in random order
+	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
+	@$(GO) test -race -shuffle=on -vet=all ./... | awk '{ print; fflush() } /^ok/ { ok++ } /^FAIL\t/ { bad++ } END { printf "%d passed, %d failed\n", ok, bad }'
+
+lint: check-go $(GOLANGCI_LINT) ## golangci-lint, installed into bin at first use
+	@$(GOLANGCI_LINT) run ./...
+
+$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(subst bin/golangci-lint-,,$@)
+	@mv bin/golangci-lint $@
+
+bench: check-go ## every benchmark once
+	@$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: check-go ## every fuzz target for FUZZTIME, 10s
+	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r package target; do \
+		echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit; \
+	done
+
+# Go 1.21 and later fetch the version that go.mod names by themselves; go list fails where neither is possible.
+check-go:
+	@$(GO) list -m > /dev/null || { echo "Go 1.26 is needed: https://go.dev/dl/ has it, and .ci/run installs it." >&2; exit 1; }
