@@ -17,6 +17,7 @@ const closeTimeout = time.Second
 
 // config is what every function is configured with.
 type config struct {
+	name                  string
 	service, env, version string
 	level                 slog.Level
 	timeout               time.Duration
@@ -26,7 +27,7 @@ type config struct {
 
 // configFrom reads the variables that every function has:
 //
-//	DD_SERVICE, DD_ENV, DD_VERSION   tags of all telemetry; the service is the function's name when not set
+//	DD_SERVICE, DD_ENV, DD_VERSION   tags of all telemetry; the service is the whole system's when not set
 //	LRCP_LOG_LEVEL                   debug, info, warn or error; info when not set
 //	LRCP_TIMEOUT                     the longest time for a request; 60s when not set
 //	LRCP_LISTEN                      all, or local for the loopback interface only; not used on Lambda
@@ -35,7 +36,8 @@ type config struct {
 // AWS_LAMBDA_RUNTIME_API, which Lambda sets, chooses between the two platforms.
 func configFrom(e *env.Env, name string) config {
 	c := config{
-		service: e.String("DD_SERVICE", name),
+		name:    name,
+		service: e.String("DD_SERVICE", "llm-reliability-control-plane"),
 		env:     e.String("DD_ENV", "local"),
 		version: e.String("DD_VERSION", "dev"),
 		timeout: e.Duration("LRCP_TIMEOUT", time.Minute),
@@ -69,7 +71,7 @@ func run(ctx context.Context, name string, getenv func(string) string, build fun
 	cfg := configFrom(e, name)
 	log := telemetry.NewLogger(os.Stdout, cfg.level, cfg.service, cfg.env, cfg.version)
 	adoptLibraryLogs(log)
-	out, err := openTelemetry(ctx, cfg, log)
+	out, err := openTelemetry(ctx, cfg, e, log)
 	if err != nil {
 		return err
 	}

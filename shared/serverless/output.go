@@ -2,12 +2,16 @@ package serverless
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
-	"net/http"
+	"os"
 
-	"gopkg.in/DataDog/dd-trace-go.v1/ddtrace/tracer"
+	"github.com/DataDog/dd-trace-go/v2/ddtrace/tracer"
 
+	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
+	"github.com/llm-reliability/control-plane/shared/telemetry/datadog"
 )
 
 // output is where telemetry leaves the process.
@@ -19,28 +23,24 @@ type output struct {
 	close         func(ctx context.Context) error
 }
 
-// openTelemetry returns the output of a function. Only log lines leave the process: no exporter is part of the build,
-// and the log says so at start, so that missing data has an explanation.
-func openTelemetry(ctx context.Context, _ config, log *slog.Logger) (output, error) {
-	log.WarnContext(ctx, "telemetry is not exported: spans, metrics and events are discarded")
-	return output{sink: discard{}, close: func(context.Context) error { return nil }}, nil
+// openTelemetry starts the delivery to the Datadog agent beside the function: the Lambda extension, the Cloud Run sidecar,
+// or any other. A configuration that e refuses starts nothing; the sink then keeps what it gets, for as long as it takes
+// to find out what else is wrong.
+func openTelemetry(ctx context.Context, cfg config, e *env.Env, log *slog.Logger) (output, error) {
+	c := datadog.ConfigFromEnv(e)
+	if e.Err() != nil {
+		return output{sink: &telemetry.Memory{}, close: func(context.Context) error { return nil }}, nil
+	}
+	var errs []error
+	for name, value := range datadog.Defaults() {
+		if os.Getenv(name) == "" {
+			errs = append(errs, os.Setenv(name, value))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return output{}, fmt.Errorf("set defaults of the Datadog libraries: %w", err)
+	}
+	c.Function, c.Logger, c.StartedByWrapper = cfg.name, log, cfg.lambda
+	sink := datadog.Start(ctx, c)
+	return output{sink: sink, traced: cfg.lambda && c.Enabled, tracerOptions: sink.TracerOptions(), close: sink.Close}, nil
 }
-
-// discard is a Sink without an exporter.
-type discard struct{}
-
-var _ telemetry.Sink = discard{}
-
-func (discard) Begin(ctx context.Context, _ string, _ http.Header) (context.Context, telemetry.Span) {
-	return ctx, discardSpan{}
-}
-func (discard) Record(context.Context, *telemetry.Exchange) {}
-func (discard) Emit([]telemetry.Point)                      {}
-func (discard) Event(context.Context, telemetry.Event)      {}
-func (discard) Flush(context.Context) error                 { return nil }
-
-type discardSpan struct{}
-
-func (discardSpan) Trace() telemetry.Trace { return telemetry.Trace{} }
-func (discardSpan) Inject(http.Header)     {}
-func (discardSpan) End(int, error)         {}
