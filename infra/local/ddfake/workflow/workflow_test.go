@@ -726,6 +726,11 @@ func FuzzExpression(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Encoding replaces what is not valid UTF-8.
+		var sent string
+		if err := json.Unmarshal(value, &sent); err != nil {
+			t.Fatal(err)
+		}
 		w, err := workflow.Parse("w-1", echo(string(value)))
 		if err != nil {
 			return
@@ -734,7 +739,7 @@ func FuzzExpression(f *testing.F) {
 		if run.Status == workflow.Failure && run.Error == "" {
 			t.Error("a failure without a reason")
 		}
-		if got := run.Steps[0].Output["value"]; !strings.Contains(expression, "{{") && got != strings.ToValidUTF8(expression, "�") && run.Status == workflow.Success {
+		if got := run.Steps[0].Output["value"]; !strings.Contains(sent, "{{") && got != sent && run.Status == workflow.Success {
 			t.Errorf("a text without expressions became %q", got)
 		}
 	})
