@@ -207,8 +207,9 @@ func checkIf(inputs map[string]any) error {
 
 func runIf(_ context.Context, _ *execution, _ *step, in map[string]any) (map[string]any, string, error) {
 	one, all := false, true
-	for _, c := range in["conditions"].([]any) {
-		condition := c.(map[string]any) // checkIf saw to both forms.
+	conditions, _ := in["conditions"].([]any) // checkIf saw to both forms.
+	for _, c := range conditions {
+		condition, _ := c.(map[string]any)
 		equal := reflect.DeepEqual(condition["leftValue"], condition["rightValue"])
 		one, all = one || equal, all && equal
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -198,9 +199,7 @@ func (x *execution) step(ctx context.Context, s *step) (next string, err error) 
 		}
 	}
 	seen := map[string]any{}
-	for k, v := range output {
-		seen[k] = v
-	}
+	maps.Copy(seen, output)
 	record.Output = x.redactMap(output)
 	if err != nil {
 		record.Status, record.Error = Failure, x.redactText(err.Error())
