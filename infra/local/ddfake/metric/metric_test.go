@@ -83,6 +83,46 @@ func TestSeries(t *testing.T) {
 	}
 }
 
+func TestWhereDataBeginsAndEnds(t *testing.T) {
+	s := newStore(t, metric.Options{})
+	add := func(name string, second int, tags ...string) {
+		s.Add(name, tags, 1, start.Add(time.Duration(second)*time.Second))
+	}
+	add("early", 65, "function:qa")
+	add("early", 105, "function:chat")
+	add("late", 95, "function:qa")
+	add("late", 290, "function:qa")
+	add("later", 295, "function:qa")
+
+	type span struct{ From, To float64 } // seconds after the start
+	tests := map[string]struct {
+		query string
+		want  map[string]span
+	}{
+		"to the bucket, not to the interval": {"sum:late{*}", map[string]span{"*": {90, 300}}},
+		"over all series of a group":         {"sum:early{*}", map[string]span{"*": {60, 110}}},
+		"of each group":                      {"sum:early{*} by {function}", map[string]span{"function:qa": {60, 70}, "function:chat": {100, 110}}},
+		"where both sides have data":         {"sum:early{*} + sum:late{*}", map[string]span{"*": {90, 110}}},
+		"of all when the sides are apart":    {"sum:later{*} / sum:early{*}", map[string]span{"*": {60, 300}}},
+		"a constant has no say":              {"sum:early{*} * 100", map[string]span{"*": {60, 110}}},
+		"a filled side has no say":           {"default_zero(sum:none{*}) / sum:early{*}", map[string]span{"*": {60, 110}}},
+		"what is filled is data":             {"default_zero(sum:early{*})", map[string]span{"*": {0, 300}}},
+		"what is filled from none is data":   {"default_zero(sum:none{*})", map[string]span{"*": {0, 300}}},
+		"a rollup changes nothing":           {"sum:early{*}.rollup(sum, 120)", map[string]span{"*": {60, 110}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := map[string]span{}
+			for _, sr := range s.Series(parse(t, test.query), start, start.Add(5*time.Minute), time.Minute) {
+				got[sr.Group] = span{sr.First.Sub(start).Seconds(), sr.Last.Sub(start).Seconds()}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("First and Last (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestPercentileStaysWithinItsAccuracy(t *testing.T) {
 	s := newStore(t, metric.Options{})
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -207,5 +247,19 @@ func BenchmarkAdd(b *testing.B) {
 	for b.Loop() {
 		s.Add("llm.request.duration", tags, float64(i%1000), start.Add(time.Duration(i)*100*time.Millisecond))
 		i++
+	}
+}
+
+func BenchmarkPercentileOfAnHour(b *testing.B) {
+	s := newStore(b, metric.Options{})
+	for i := range 360 {
+		for k := range 36 {
+			s.Add("d", []string{fmt.Sprint("k:", k%12)}, 300+float64((i*7+k*977)%1500), start.Add(time.Duration(i)*10*time.Second))
+		}
+	}
+	q := parse(b, "p95:d{*}")
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Series(q, start, start.Add(time.Hour), time.Minute)
 	}
 }
