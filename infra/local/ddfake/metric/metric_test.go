@@ -141,6 +141,48 @@ func TestPercentileStaysWithinItsAccuracy(t *testing.T) {
 	}
 }
 
+// Buckets keep few values as they are and many in a sketch; a percentile must not show which.
+func TestPercentilesOfFewAndManyValues(t *testing.T) {
+	tests := map[string]struct {
+		perBucket []int // how many values the buckets of the minute get
+		fine      time.Duration
+		tolerance float64
+	}{
+		"few are exact":                        {[]int{3, 0, 5, 1}, 0, 0},
+		"many":                                 {[]int{100, 200}, 0, 1.0 / 64},
+		"few, then many":                       {[]int{3, 100, 2}, 0, 1.0 / 64},
+		"many, then few":                       {[]int{100, 3}, 0, 1.0 / 64},
+		"few that are rolled up":               {[]int{3, 0, 5, 1}, time.Minute, 0},
+		"few that are many when rolled up":     {[]int{9, 9, 9}, time.Minute, 1.0 / 64},
+		"few and many that are rolled up":      {[]int{3, 100, 2}, time.Minute, 1.0 / 64},
+		"as many as are kept, and one of them": {[]int{16, 17}, 0, 1.0 / 64},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t, metric.Options{Fine: test.fine})
+			rng := rand.New(rand.NewPCG(5, 6))
+			var values []float64
+			for i, n := range test.perBucket {
+				for range n {
+					v := math.Exp(rng.NormFloat64())
+					values = append(values, v)
+					s.Add("d", nil, v, start.Add(time.Duration(i)*10*time.Second))
+				}
+			}
+			// Much later, so that a short Fine rolls the minute up.
+			s.Add("d", nil, 1, start.Add(2*time.Hour))
+			slices.Sort(values)
+			for text, q := range map[string]float64{"p50": .5, "p90": .9, "p99": .99} {
+				got := s.Series(parse(t, text+":d{*}"), start, start.Add(time.Minute), time.Minute)[0].Values[0]
+				want := values[int(q*float64(len(values)-1))]
+				if math.Abs(got-want)/want > test.tolerance {
+					t.Errorf("%s = %v, want %v within %v", text, got, want, test.tolerance)
+				}
+			}
+		})
+	}
+}
+
 func TestAQueryDoesNotChangeWhatIsStored(t *testing.T) {
 	s := newStore(t, metric.Options{})
 	for i := range 6 {

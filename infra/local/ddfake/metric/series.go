@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/DataDog/sketches-go/ddsketch"
 )
 
 // Series is one group of a query's answer.
@@ -166,26 +164,20 @@ func apply(op byte, a, b float64) float64 {
 
 // cell gathers the buckets of one interval of one group.
 type cell struct {
-	bucket
-	owned bool // the sketch is a copy that may be merged into
+	count, sum, min, max float64
+	of                   []*bucket // for percentiles only
 }
 
-func (c *cell) take(b *bucket, withSketch bool) {
+func (c *cell) take(b *bucket, percentile bool) {
 	if c.count == 0 {
-		c.bucket = *b
-		return
+		c.min, c.max = b.min, b.max
 	}
 	c.count += b.count
 	c.sum += b.sum
 	c.min, c.max = min(c.min, b.min), max(c.max, b.max)
-	if !withSketch {
-		return
+	if percentile {
+		c.of = append(c.of, b)
 	}
-	if !c.owned {
-		c.sketch, c.owned = c.sketch.Copy(), true
-	}
-	// All sketches of a store share one mapping, the only thing that MergeWith checks.
-	_ = c.sketch.MergeWith(b.sketch)
 }
 
 func (n *leaf) evaluate(s *Store, g grid) result {
@@ -226,7 +218,7 @@ func (n *leaf) evaluate(s *Store, g grid) result {
 	for group, row := range cells {
 		values := make([]float64, fine.n)
 		for i := range row {
-			values[i] = n.value(&row[i])
+			values[i] = n.value(s, &row[i])
 		}
 		if n.rollup > 0 {
 			values = n.regroup(values, fine, g)
@@ -256,7 +248,7 @@ func (n *leaf) group(tags []string) (name string, ok bool) {
 	return strings.Join(parts, ","), true
 }
 
-func (n *leaf) value(c *cell) float64 {
+func (n *leaf) value(s *Store, c *cell) float64 {
 	if c.count == 0 {
 		return math.NaN()
 	}
@@ -272,15 +264,8 @@ func (n *leaf) value(c *cell) float64 {
 	case "count":
 		return c.count
 	}
-	return quantile(c.sketch, n.quantile(), c.min, c.max)
-}
-
-func quantile(sketch *ddsketch.DDSketch, q, low, high float64) float64 {
-	v, err := sketch.GetValueAtQuantile(q)
-	if err != nil { // the sketch is empty
-		return math.NaN()
-	}
-	return min(max(v, low), high)
+	// A sketch knows the extremes only within its accuracy, the cell knows them exactly.
+	return min(max(s.quantile(c.of, n.quantile()), c.min), c.max)
 }
 
 // regroup puts rolled-up points into the intervals that were asked for: a point belongs to the interval in which it starts.

@@ -34,6 +34,9 @@ const (
 	coarseSeconds = 60
 	// accuracy is the relative error of a percentile, as in the agent's sketches.
 	accuracy = 1.0 / 128
+	// fewValues is how many values a bucket keeps as they are. Most buckets stay below it, and merging many sketches of
+	// three values each is what an evaluation would spend nearly all its time on.
+	fewValues = 16
 )
 
 // Options bounds a Store. The zero value of each field means its default.
@@ -78,10 +81,12 @@ type series struct {
 	buckets []bucket // ordered by start
 }
 
-// bucket holds the points of one interval. Sum, count and extremes are exact; the sketch answers percentiles.
+// bucket holds the points of one interval. Sum, count and extremes are exact. Percentiles come from the values while they
+// are few, then from the sketch; only one of the two is set.
 type bucket struct {
 	start, width         int64 // Unix seconds, seconds
 	count, sum, min, max float64
+	values               []float64
 	sketch               *ddsketch.DDSketch
 }
 
@@ -143,7 +148,7 @@ func (s *Store) Add(name string, tags []string, value float64, at time.Time) {
 		s.stats.Contexts++
 	}
 	b := s.bucketFor(sr, start)
-	b.add(value)
+	s.put(b, value)
 	if s.stats.Points++; s.stats.Points == 1 {
 		s.swept = start
 	}
@@ -173,7 +178,6 @@ func (s *Store) bucketFor(sr *series, start int64) *bucket {
 	}
 	sr.buckets = slices.Insert(sr.buckets, i, bucket{
 		start: start, width: fineSeconds, min: math.Inf(1), max: math.Inf(-1),
-		sketch: ddsketch.NewDDSketch(s.mapping, store.NewBufferedPaginatedStore(), store.NewBufferedPaginatedStore()),
 	})
 	s.stats.Buckets++
 	return &sr.buckets[i]
@@ -204,7 +208,7 @@ func (s *Store) compact(horizon int64) (oldest int64) {
 				case b.start < horizon:
 					s.stats.ForgottenBuckets++
 				case b.start < fine && len(kept) > 0 && kept[len(kept)-1].start == minute:
-					kept[len(kept)-1].merge(b)
+					s.merge(&kept[len(kept)-1], b)
 				case b.start < fine:
 					b.start, b.width = minute, coarseSeconds
 					kept = append(kept, b)
@@ -229,20 +233,71 @@ func (s *Store) compact(horizon int64) (oldest int64) {
 	return oldest
 }
 
-func (b *bucket) add(v float64) {
+// put adds a value to a bucket.
+func (s *Store) put(b *bucket, v float64) {
 	b.count++
 	b.sum += v
 	b.min, b.max = min(b.min, v), max(b.max, v)
-	// Add refuses only values outside the mapping, and the caller has excluded those.
-	_ = b.sketch.Add(v)
+	if b.sketch == nil && len(b.values) < fewValues {
+		b.values = append(b.values, v)
+		return
+	}
+	if b.sketch == nil {
+		b.sketch, b.values = s.sketch(b), nil
+	}
+	addTo(b.sketch, v)
 }
 
-func (b *bucket) merge(o bucket) {
+// merge adds a bucket to another.
+func (s *Store) merge(b *bucket, o bucket) {
 	b.count += o.count
 	b.sum += o.sum
 	b.min, b.max = min(b.min, o.min), max(b.max, o.max)
-	// All sketches of a store share one mapping, the only thing that MergeWith checks.
-	_ = b.sketch.MergeWith(o.sketch)
+	if b.sketch == nil && o.sketch == nil && len(b.values)+len(o.values) <= fewValues {
+		b.values = append(b.values, o.values...)
+		return
+	}
+	b.sketch, b.values = s.sketch(b, &o), nil
+}
+
+// sketch returns a new sketch of what the buckets hold.
+func (s *Store) sketch(of ...*bucket) *ddsketch.DDSketch {
+	out := ddsketch.NewDDSketch(s.mapping, store.NewBufferedPaginatedStore(), store.NewBufferedPaginatedStore())
+	for _, b := range of {
+		for _, v := range b.values {
+			addTo(out, v)
+		}
+		if b.sketch != nil {
+			// All sketches of a store share one mapping, the only thing that MergeWith checks.
+			_ = out.MergeWith(b.sketch)
+		}
+	}
+	return out
+}
+
+func addTo(sketch *ddsketch.DDSketch, v float64) {
+	// Add refuses only values outside the mapping, and Store.Add has excluded those.
+	_ = sketch.Add(v)
+}
+
+// quantile returns the value at q of all that the buckets hold, or NaN when that is nothing.
+func (s *Store) quantile(of []*bucket, q float64) float64 {
+	var values []float64
+	for _, b := range of {
+		if b.sketch != nil {
+			v, err := s.sketch(of...).GetValueAtQuantile(q)
+			if err != nil { // the sketch is empty
+				return math.NaN()
+			}
+			return v
+		}
+		values = append(values, b.values...)
+	}
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(values)
+	return values[int(q*float64(len(values)-1))]
 }
 
 // normalize returns the tags sorted, in lower case and distinct, and one string that identifies them.
