@@ -41,8 +41,7 @@ func Score(question, document, answer string) Signals {
 	if strings.TrimSpace(document) == "" {
 		return Signals{SemanticSimilarity: &similarity}
 	}
-	d := index(document)
-	groundedness, nearest := d.support(answer)
+	groundedness, nearest := ground(document, answer)
 	similarity = max(similarity, cosine(count(terms), nearest))
 	if refusal(answer) {
 		groundedness = 1
@@ -50,44 +49,23 @@ func Score(question, document, answer string) Signals {
 	return Signals{SemanticSimilarity: &similarity, Groundedness: &groundedness, Ungrounded: groundedness < Threshold}
 }
 
-// source is a document made ready for comparison.
-type source struct {
-	sentences [][]string
-	// in counts the sentences that hold a term; words are all words of the document in lower case.
-	in    map[string]int
-	words map[string]bool
-}
+// statement is a sentence of an answer: its terms, sorted and each once, and its claims.
+type statement struct{ terms, claims []string }
 
-func index(document string) source {
-	d := source{in: map[string]int{}, words: map[string]bool{}}
-	for _, s := range prose.Sentences(document) {
-		for _, w := range prose.Words(s) {
-			d.words[w] = true
+// ground returns the groundedness of an answer and the term counts of the document sentences that support it best.
+func ground(document, answer string) (groundedness float64, nearest map[string]float64) {
+	var statements []statement
+	for _, s := range prose.Sentences(answer) {
+		if terms := unique(s); len(terms) > 0 {
+			statements = append(statements, statement{terms, claims(s)})
 		}
-		terms := slices.Compact(slices.Sorted(slices.Values(prose.Terms(s))))
-		for _, t := range terms {
-			d.in[t]++
-		}
-		d.sentences = append(d.sentences, terms)
 	}
-	return d
-}
-
-func (d source) weight(term string) float64 {
-	return math.Log(1 + float64(len(d.sentences)+1)/float64(max(1, d.in[term])))
-}
-
-// support returns the groundedness of an answer and the term counts of the document sentences that support it best.
-func (d source) support(answer string) (groundedness float64, nearest map[string]float64) {
+	d := index(document, statements)
 	nearest = map[string]float64{}
 	total, sum := 0.0, 0.0
-	for _, s := range prose.Sentences(answer) {
-		terms := slices.Compact(slices.Sorted(slices.Values(prose.Terms(s))))
-		if len(terms) == 0 {
-			continue
-		}
-		score, best := d.best(terms)
-		for _, claim := range claims(s) {
+	for _, s := range statements {
+		score, first, last := d.best(s.terms)
+		for _, claim := range s.claims {
 			switch {
 			case d.words[claim]:
 			case claim[0] >= '0' && claim[0] <= '9':
@@ -96,13 +74,13 @@ func (d source) support(answer string) (groundedness float64, nearest map[string
 				score *= 0.7
 			}
 		}
-		for _, i := range best {
-			for _, t := range d.sentences[i] {
+		for _, sentence := range d.sentences[first:last] {
+			for _, t := range unique(sentence) {
 				nearest[t]++
 			}
 		}
-		sum += score * float64(len(terms))
-		total += float64(len(terms))
+		sum += score * float64(len(s.terms))
+		total += float64(len(s.terms))
 	}
 	if total == 0 {
 		return 0, nearest
@@ -110,39 +88,81 @@ func (d source) support(answer string) (groundedness float64, nearest map[string
 	return sum / total, nearest
 }
 
-// best returns the highest support of the terms by a sentence or two neighbours, and which these are. A term of the
-// neighbour counts a little less, so that one sentence wins over two that hold the same.
-func (d source) best(terms []string) (score float64, sentences []int) {
-	whole := 0.0
-	for _, t := range terms {
-		whole += d.weight(t)
-	}
-	held := func(i int, t string) bool {
-		if i < 0 || i >= len(d.sentences) {
-			return false
+func unique(sentence string) []string {
+	terms := prose.Terms(sentence)
+	slices.Sort(terms)
+	return slices.Compact(terms)
+}
+
+// source is a document, as far as the statements of an answer touch it: what they don't name is not kept, since a document
+// has many more words than an answer.
+type source struct {
+	sentences []string
+	// in lists, by a term, the sentences that hold it, in order.
+	in map[string][]int
+	// words are the claims, in lower case, and whether the document holds them.
+	words map[string]bool
+	// own and both are room for best: a score for each sentence, by itself and with its neighbour.
+	own, both []float64
+}
+
+func index(document string, statements []statement) *source {
+	d := &source{sentences: prose.Sentences(document), in: map[string][]int{}, words: map[string]bool{}}
+	d.own, d.both = make([]float64, len(d.sentences)), make([]float64, len(d.sentences))
+	for _, s := range statements {
+		for _, t := range s.terms {
+			d.in[t] = nil
 		}
-		_, ok := slices.BinarySearch(d.sentences[i], t)
-		return ok
+		for _, c := range s.claims {
+			d.words[c] = false
+		}
 	}
-	for i := range d.sentences {
-		own, both := 0.0, 0.0
-		for _, t := range terms {
-			switch {
-			case held(i, t):
-				own += d.weight(t)
-				both += d.weight(t)
-			case held(i+1, t):
-				both += 0.9 * d.weight(t)
+	for i, s := range d.sentences {
+		for _, w := range prose.Words(s) {
+			if _, ok := d.words[w]; ok {
+				d.words[w] = true
+			}
+			if prose.IsStop(w) {
+				continue
+			}
+			t := prose.Stem(w)
+			if list, ok := d.in[t]; ok && (len(list) == 0 || list[len(list)-1] != i) {
+				d.in[t] = append(list, i)
 			}
 		}
-		if own/whole > score {
-			score, sentences = own/whole, []int{i}
-		}
-		if both/whole > score {
-			score, sentences = both/whole, []int{i, i + 1}
+	}
+	return d
+}
+
+// best returns the highest support of the terms by a sentence or two neighbours, and which these are: first up to, and
+// without, last. A term of the neighbour counts a little less, so that one sentence wins over two that hold the same.
+func (d *source) best(terms []string) (score float64, first, last int) {
+	clear(d.own)
+	clear(d.both)
+	whole := 0.0
+	for _, t := range terms {
+		in := d.in[t]
+		weight := math.Log(1 + float64(len(d.sentences)+1)/float64(max(1, len(in))))
+		whole += weight
+		before := -1
+		for _, i := range in {
+			if i > 0 && before != i-1 {
+				d.both[i-1] += 0.9 * weight
+			}
+			d.own[i] += weight
+			d.both[i] += weight
+			before = i
 		}
 	}
-	return score, sentences
+	for i := range d.sentences {
+		if s := d.own[i] / whole; s > score {
+			score, first, last = s, i, i+1
+		}
+		if s := d.both[i] / whole; s > score {
+			score, first, last = s, i, i+2
+		}
+	}
+	return score, first, last
 }
 
 // claims returns the numbers, and the capitalised words that do not begin it, of a sentence, in lower case.
