@@ -74,9 +74,9 @@ func TestReaderSeesAChangeWithinTheInterval(t *testing.T) {
 		if got := store.reads.Load() - before; got != 0 {
 			t.Errorf("reads while fresh: got %d, want 0", got)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		expect(t, r, "economy", false)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		expect(t, r, "standard", false)
 	})
 }
@@ -88,14 +88,14 @@ func TestReaderKeepsTheLastGoodSettingsThroughAnOutage(t *testing.T) {
 		economy(t, store)
 		expect(t, r, "economy", false)
 		store.Fail(errors.New("down"))
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		expect(t, r, "economy", true)
-		time.Sleep(30 * time.Minute)
+		<-time.After(30 * time.Minute)
 		expect(t, r, "economy", true)
-		time.Sleep(30 * time.Minute) // overrides end even when the store cannot say so
+		<-time.After(30 * time.Minute) // overrides end even when the store cannot say so
 		expect(t, r, "standard", true)
 		store.Fail(nil)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		expect(t, r, "standard", false)
 	})
 }
