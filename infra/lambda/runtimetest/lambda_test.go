@@ -98,6 +98,62 @@ func TestProcessLivesAfterErrors(t *testing.T) {
 	checkOutput(t, l.process)
 }
 
+// TestTelemetryIsAcknowledgedBeforeTheResponseEnds is about the freeze: what is still on its way when the response has
+// ended may never arrive. It is also another proof of streaming: the text is there before the telemetry about it.
+func TestTelemetryIsAcknowledgedBeforeTheResponseEnds(t *testing.T) {
+	l := startLambda(t, completion)
+	const llmobs, traces = "/evp_proxy/v2/api/v2/llmobs", "/v0.4/traces"
+	for i := range 3 {
+		seen := len(l.extension.Posts())
+		inv := l.Invoke(completionEvent(t, true))
+		begun, err := inv.Until(patience(t), func(o runtimetest.Outcome) bool { return bytes.Contains(o.Body(), []byte("Ada Lovelace")) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := begun.Chunks[len(begun.Chunks)-1].At
+		o := wait(t, inv)
+		acknowledged := map[string]int{}
+		for _, p := range l.extension.Posts()[seen:] {
+			if p.Status/100 == 2 && p.Acknowledged.After(text) && p.Acknowledged.Before(o.Ended) {
+				acknowledged[p.Path]++
+			}
+		}
+		if acknowledged[llmobs] == 0 || acknowledged[traces] == 0 {
+			t.Errorf("invocation %d: acknowledged between the text and the end of the response were %v, want %s and %s", i+1, acknowledged, llmobs, traces)
+		}
+	}
+	if got := len(l.extension.Intake.LLMSpans()); got < 3 {
+		t.Errorf("%d LLM Observability spans arrived for 3 invocations", got)
+	}
+	if err := l.extension.Sync(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	// The extension drops every other type of metric without a word.
+	counts := l.extension.Intake.Counts()
+	if counts.Datagrams["d"] == 0 || len(counts.Malformed) > 0 || counts.Unserved > 0 {
+		t.Errorf("got %+v, want distributions, and nothing malformed or unserved", counts)
+	}
+	for kind := range counts.Datagrams {
+		if kind != "d" && kind != "_e" {
+			t.Errorf("a datagram of type %q was sent, want distributions and events only", kind)
+		}
+	}
+	checkOutput(t, l.process)
+}
+
+func TestPanicIsAnErrorInTheTrace(t *testing.T) {
+	l := startLambda(t, probe)
+	wait(t, l.Invoke(runtimetest.URLEvent(t, "POST", "/panic", nil, "")))
+	for _, trace := range l.extension.Intake.Traces() {
+		for _, span := range trace {
+			if span.Name == "http.request" && span.Error && span.Meta["http.status_code"] == "500" {
+				return
+			}
+		}
+	}
+	t.Errorf("no span has the error: %+v", l.extension.Intake.Traces())
+}
+
 func TestDirectInvocation(t *testing.T) {
 	tests := map[string]struct {
 		key, body string
