@@ -41,7 +41,7 @@ func Sentences(text string) []string {
 
 // add appends a sentence, folded, and cut where it is too long. Pieces without a letter or digit are no sentences.
 func add(out []string, s string) []string {
-	s = strings.Join(strings.Fields(s), " ")
+	s = fold(s)
 	for len(s) > maxSentence {
 		cut := strings.LastIndexByte(s[:maxSentence], ' ')
 		if cut <= 0 {
@@ -57,6 +57,27 @@ func add(out []string, s string) []string {
 		out = append(out, s)
 	}
 	return out
+}
+
+// fold puts one space in the place of any white space, and none at the ends. It copies only what is not so already.
+func fold(s string) string {
+	s = strings.TrimSpace(s)
+	folded := true
+	for i := 0; i < len(s) && folded; i++ {
+		folded = s[i] > ' ' && s[i] < utf8.RuneSelf || s[i] == ' ' && s[i-1] != ' '
+	}
+	if folded {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	for field := range strings.FieldsSeq(s) {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(field)
+	}
+	return b.String()
 }
 
 var abbreviations = []string{"mr", "mrs", "ms", "dr", "prof", "st", "no", "vs", "etc", "e.g", "i.e", "inc", "ltd", "co", "corp", "fig", "approx", "cf", "sec", "art", "u.s"}
@@ -93,10 +114,11 @@ func listItem(line string) bool {
 // Words returns the words and numbers of a text in lower case. A number keeps its decimals and separators; an apostrophe
 // or hyphen inside a word separates.
 func Words(text string) []string {
+	text = strings.ToLower(text) // all at once: a copy of each word that is capitalised would cost more
 	words := make([]string, 0, len(text)/6)
 	start := -1
 	for i, r := range text {
-		inside := unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
+		inside := letter(r)
 		if !inside && start >= 0 && (r == '.' || r == ',') && i > 0 && i+1 < len(text) && digit(text[i-1]) && digit(text[i+1]) {
 			inside = true
 		}
@@ -104,14 +126,22 @@ func Words(text string) []string {
 		case inside && start < 0:
 			start = i
 		case !inside && start >= 0:
-			words = append(words, strings.ToLower(text[start:i]))
+			words = append(words, text[start:i])
 			start = -1
 		}
 	}
 	if start >= 0 {
-		words = append(words, strings.ToLower(text[start:]))
+		words = append(words, text[start:])
 	}
 	return words
+}
+
+// letter is whether a rune belongs to a word, where the text is in lower case.
+func letter(r rune) bool {
+	if r < utf8.RuneSelf {
+		return 'a' <= r && r <= 'z' || '0' <= r && r <= '9'
+	}
+	return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)
 }
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
@@ -130,17 +160,24 @@ func IsStop(word string) bool {
 	return false
 }
 
+// rules are the endings that Stem cuts, and what it puts in their place; the first that fits holds.
+var rules = []struct{ ending, put string }{
+	{"ational", "ate"}, {"ization", "ize"}, {"fulness", "ful"}, {"ically", "ic"}, {"ements", ""}, {"ations", "at"}, {"ement", ""},
+	{"ation", "at"}, {"ities", ""}, {"ments", ""}, {"ness", ""}, {"ment", ""}, {"sses", "ss"}, {"ings", ""}, {"ions", ""},
+	{"ies", "y"}, {"ing", ""}, {"ion", ""}, {"ity", ""}, {"ors", ""}, {"ers", ""}, {"ed", ""}, {"es", ""}, {"or", ""}, {"er", ""}, {"ly", ""}, {"s", ""}, {"e", ""},
+}
+
 // Stem cuts the commonest English endings off a word in lower case, so that "licenses", "licensed" and "licensing" meet.
 // It is a few rules, not a full stemmer: what matters is that both sides of a comparison are cut alike.
 func Stem(word string) string {
 	if len(word) < 4 || digit(word[0]) {
 		return word
 	}
-	for _, rule := range [...]struct{ ending, put string }{
-		{"ational", "ate"}, {"ization", "ize"}, {"fulness", "ful"}, {"ically", "ic"}, {"ements", ""}, {"ations", "at"}, {"ement", ""},
-		{"ation", "at"}, {"ities", ""}, {"ments", ""}, {"ness", ""}, {"ment", ""}, {"sses", "ss"}, {"ings", ""}, {"ions", ""},
-		{"ies", "y"}, {"ing", ""}, {"ion", ""}, {"ity", ""}, {"ors", ""}, {"ers", ""}, {"ed", ""}, {"es", ""}, {"or", ""}, {"er", ""}, {"ly", ""}, {"s", ""}, {"e", ""},
-	} {
+	last := word[len(word)-1]
+	for _, rule := range rules {
+		if rule.ending[len(rule.ending)-1] != last {
+			continue
+		}
 		if stem, ok := strings.CutSuffix(word, rule.ending); ok && len(stem) >= 3 && !(rule.ending == "s" && strings.HasSuffix(stem, "s")) {
 			word = stem + rule.put
 			break
