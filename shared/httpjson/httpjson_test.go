@@ -158,7 +158,7 @@ func TestDecode(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := httptest.NewRequest(http.MethodPost, "/", test.body)
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", test.body)
 			r.Header.Set("Content-Type", test.contentType)
 			err := httpjson.Decode(httptest.NewRecorder(), r, 20, &body{})
 			if test.want == nil {

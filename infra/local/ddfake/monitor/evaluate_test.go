@@ -131,6 +131,46 @@ func TestTransitions(t *testing.T) {
 	}
 }
 
+func TestAnomalies(t *testing.T) {
+	const asWritten, recoveryAt0 = `"thresholds":{"critical":0.8}`, `"thresholds":{"critical":0.8,"critical_recovery":0}`
+	query := func(args string) string {
+		return "avg(last_30m):anomalies(sum:m{*}.as_count(), 'basic', 3, interval=60, alert_window='last_5m'" + args + ") >= 0.8"
+	}
+	tests := map[string]struct {
+		query, recovery, thresholds string
+		phases                      []phase
+		want                        []string
+	}{
+		// Of five points of a minute, four must be outside: the fourth is whole four minutes after the change.
+		"above": {query(", direction='above'"), "last_5m", asWritten, []phase{{30, 1}, {6, 9}, {10, 1}},
+			[]string{"34m0s alert OK->Alert", "38m0s recovery Alert->OK"}},
+		"below is not above":                   {query(", direction='above'"), "last_5m", asWritten, []phase{{30, 9}, {6, 1}}, nil},
+		"below":                                {query(", direction='below'"), "last_5m", asWritten, []phase{{30, 9}, {6, 1}}, []string{"34m0s alert OK->Alert"}},
+		"above is not below":                   {query(", direction='below'"), "last_5m", asWritten, []phase{{30, 1}, {6, 9}}, nil},
+		"both, and above":                      {query(", direction='both'"), "last_5m", asWritten, []phase{{30, 1}, {6, 9}}, []string{"34m0s alert OK->Alert"}},
+		"both is meant by default":             {query(""), "last_5m", asWritten, []phase{{30, 9}, {6, 1}}, []string{"34m0s alert OK->Alert"}},
+		"too short a history gives no verdict": {query(""), "last_5m", asWritten, []phase{{6, 1}, {5, 9}}, nil},
+		"a recovery at 0 needs the whole recovery window": {query(", direction='above'"), "last_5m", recoveryAt0, []phase{{30, 1}, {6, 9}, {15, 1}},
+			[]string{"34m0s alert OK->Alert", "41m0s recovery Alert->OK"}},
+		"a longer recovery window takes longer": {query(", direction='above'"), "last_10m", recoveryAt0, []phase{{30, 1}, {6, 9}, {15, 1}},
+			[]string{"34m0s alert OK->Alert", "46m0s recovery Alert->OK"}},
+		"silence is no anomaly of its own":  {query(", direction='below'"), "last_5m", asWritten, []phase{{30, 9}, {10, silence}}, nil},
+		"silence that is filled is one":     {query(", direction='below', count_default_zero='true'"), "last_5m", asWritten, []phase{{30, 9}, {10, silence}}, []string{"34m0s alert OK->Alert"}},
+		"a filled silence keeps no history": {query(", count_default_zero='true', direction='above'"), "last_5m", asWritten, []phase{{15, 1}, {60, silence}, {20, 1}}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			m, err := parseMonitor("query alert", test.query, `"threshold_windows":{"trigger_window":"last_5m","recovery_window":"`+test.recovery+`"},`+test.thresholds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, play(t, m, test.phases)); diff != "" {
+				t.Errorf("transitions (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // The times of a cycle identify it: whoever reverts on recovery finds what the alert has made by them.
 func TestTheTimesOfACycle(t *testing.T) {
 	m, err := parseMonitor("query alert", "max(last_1m):max:m{*} > 10", `"thresholds":{"critical":10,"warning":5}`)

@@ -1,6 +1,7 @@
 package slo_test
 
 import (
+	"io/fs"
 	"math"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/llm-reliability/control-plane/datadog"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
 )
@@ -196,6 +198,27 @@ func TestParse(t *testing.T) {
 		Thresholds: []slo.Threshold{{Timeframe: "30d", Target: 99, Warning: 99.5, TargetDisplay: "99.", WarningDisplay: "99.5"}}}
 	if diff := cmp.Diff(want, s, cmpopts.IgnoreUnexported(slo.SLO{})); diff != "" {
 		t.Errorf("SLO (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheDeployedObjectivesAreEvaluated(t *testing.T) {
+	files, err := fs.Glob(datadog.FS, "slos/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("list objectives: %d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		text, err := fs.ReadFile(datadog.FS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := slo.Parse(name, text)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := s.Status(newStore(t), start, start.Add(time.Hour)).SLI; got != 100 {
+			t.Errorf("%s without data is at %v %%, want 100", name, got)
+		}
 	}
 }
 
