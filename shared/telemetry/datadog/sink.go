@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/DataDog/datadog-go/v5/statsd"
 	"github.com/DataDog/dd-trace-go/v2/ddtrace/ext"
 	"github.com/DataDog/dd-trace-go/v2/ddtrace/tracer"
 
@@ -27,20 +28,18 @@ type Sink struct {
 	conn      net.Conn
 	// llmobs is whether LLM Observability runs. With the Lambda wrapper only the first span tells.
 	llmobs atomic.Bool
-	// spans counts the LLM Observability spans that were finished, roots the local root spans that were.
-	spans, roots atomic.Int64
+	// finished counts what was given to the SDK to send. Of traces these are the ones whose root is ours.
+	finished [tracks]atomic.Int64
 
 	mu sync.Mutex
-	// counted is how much of the outstanding spans and traces is counted as dropped already; lost is how many of each the
-	// transport had lost when that was last counted.
-	counted, lost outstanding
+	// seen is how far the transport was when losses were last counted; overdue is how many of the items that were not
+	// settled then are counted as dropped already.
+	seen    [tracks]progress
+	overdue [tracks]int
 	// expired counts the flushes in a row that ran out of time, patience is when the next may take its full time again.
 	expired  int
 	patience time.Time
 }
-
-// outstanding is a number of LLM Observability spans and of traces.
-type outstanding struct{ spans, traces int }
 
 var _ telemetry.Sink = (*Sink)(nil)
 
@@ -109,14 +108,25 @@ func (s *Sink) TracerOptions() []tracer.StartOption {
 		tracer.WithLambdaMode(false), tracer.WithLogStartup(false),
 		// The agent computes the statistics; and without them the tracer sends every trace, so that each can be waited for.
 		tracer.WithStatsComputation(false),
+		// The SDK's own metrics are counts and timers, which serverless platforms do not keep.
+		tracer.WithStatsdClient(&statsd.NoOpClientDirect{}),
 	}
 }
 
-// Close stops the tracer, if Start started it, and closes the socket.
+// Close flushes, stops the tracer, if Start started it, and closes the socket. The SDK waits for its own requests before
+// it stops, which may take seconds with an agent that hangs; when ctx ends first, Close leaves that to the SDK.
 func (s *Sink) Close(ctx context.Context) error {
 	err := s.Flush(ctx)
 	if s.config.Enabled && !s.config.StartedByWrapper {
-		tracer.Stop()
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			tracer.Stop()
+		}()
+		select {
+		case <-stopped:
+		case <-ctx.Done():
+		}
 	}
 	if s.conn != nil {
 		err = errors.Join(err, s.conn.Close())
@@ -174,10 +184,10 @@ func (s span) End(status int, err error) {
 		return
 	}
 	s.apm.SetTag(ext.HTTPCode, strconv.Itoa(status))
-	s.apm.Finish(tracer.WithError(err))
 	if s.root {
-		s.sink.roots.Add(1)
+		s.sink.finished[traces].Add(1)
 	}
+	s.apm.Finish(tracer.WithError(err))
 }
 
 // Emit implements telemetry.Sink.
@@ -194,16 +204,23 @@ func (s *Sink) Event(_ context.Context, e telemetry.Event) {
 	}
 }
 
-// The patience of Flush with an agent that does not answer: after so many expiries in a row, flushes wait only shortly
-// until the pause is over. Requests must not all pay the full timeout for a dead agent.
+// The patience of Flush with an agent that does not answer: after so many expiries in a row, flushes do not wait until the
+// pause is over. Requests must not all pay the full timeout for a dead agent.
 const (
 	expiriesBeforePause = 3
 	pause               = 10 * time.Second
-	shortWait           = 10 * time.Millisecond
 )
 
+// postWait is how long a flush waits for a request to begin when nobody can tell whether there will be one.
+const postWait = 10 * time.Millisecond
+
+var errPaused = errors.New("the agent does not answer: flush put off")
+
 // Flush implements telemetry.Sink. What the agent has not acknowledged when ctx ends is counted as dropped, once; it may
-// still arrive later, if the process lives.
+// still arrive later, if the process lives. Flushes of concurrent requests wait for each other's items.
+//
+// After three expiries in a row, only one flush in ten seconds waits, until one succeeds. The others return an error at
+// once: their items leave in the SDK's own rhythm of two seconds, and the next flush that waits accounts for them.
 func (s *Sink) Flush(ctx context.Context) error {
 	if !s.config.Enabled {
 		return nil
@@ -211,71 +228,108 @@ func (s *Sink) Flush(ctx context.Context) error {
 	if s.statsd != nil {
 		s.statsd.Flush()
 	}
-	spans, roots := int(s.spans.Load()), int(s.roots.Load())
-	s.transport.mu.Lock()
-	posts := s.transport.posts
-	s.transport.mu.Unlock()
+	if s.paused(time.Now()) {
+		s.account()
+		return errPaused
+	}
+	var finished [tracks]int
+	for t := range tracks {
+		finished[t] = int(s.finished[t].Load())
+	}
+	before := s.transport.progress()
 	tracer.Flush()
 
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
 	if s.config.StartedByWrapper {
 		// The root of the trace is the wrapper's, so nobody can tell how many payloads will come: it is the first after
 		// this flush, if one comes at all.
-		begun, stop := context.WithTimeout(ctx, shortWait)
-		s.transport.wait(begun, func() bool { return s.transport.posts > posts })
+		begun, stop := context.WithTimeout(ctx, postWait)
+		s.transport.wait(begun, func() bool { return s.transport.tracks[traces].begun > before[traces].begun }, func() {})
 		stop()
 	}
-	ok := s.transport.wait(ctx, func() bool {
-		t := s.transport
-		return t.spans.total() >= spans && t.traces.total() >= roots && (!s.config.StartedByWrapper || t.inFlight == 0)
-	})
-	return s.account(ok, outstanding{spans, roots})
-}
-
-// bounded shortens ctx while the agent is known not to answer.
-func (s *Sink) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.expired >= expiriesBeforePause && time.Now().Before(s.patience) {
-		return context.WithTimeout(ctx, shortWait)
+	done := func() bool {
+		for t, p := range s.transport.tracks {
+			if p.settled() < finished[t] {
+				return false
+			}
+		}
+		return !s.config.StartedByWrapper || s.transport.inFlight == 0
 	}
-	return ctx, func() {}
-}
-
-// account counts, once each, what was lost and what is outstanding after a flush of everything up to finished.
-func (s *Sink) account(ok bool, finished outstanding) error {
-	s.transport.mu.Lock()
-	spans, traces := s.transport.spans, s.transport.traces
-	s.transport.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if lost := spans.lost - s.lost.spans + traces.lost - s.lost.traces; lost > 0 {
-		s.drop("agent_refused", lost)
-		s.lost = outstanding{spans.lost, traces.lost}
-	}
-	if s.statsd != nil {
-		if n := int(s.statsd.TakeDropped()); n > 0 {
-			s.drop("statsd_write", n)
+	again := func() {
+		// The SDK's worker may take the wish to flush before it takes the last trace, and then keeps that.
+		for t, p := range s.transport.progress() {
+			if p.begun < finished[t] {
+				tracer.Flush()
+				return
+			}
 		}
 	}
-	if ok {
-		s.expired, s.counted = 0, outstanding{}
+	if s.transport.wait(ctx, done, again) {
+		s.account()
+		s.mu.Lock()
+		s.expired = 0
+		s.mu.Unlock()
 		return nil
 	}
-	if s.expired++; s.expired >= expiriesBeforePause && time.Now().After(s.patience) {
-		s.patience = time.Now().Add(pause)
+	s.mu.Lock()
+	s.expired++
+	s.patience = time.Now().Add(pause)
+	s.mu.Unlock()
+	missing := s.overdueOf(finished)
+	return fmt.Errorf("%d traces, %d LLM Observability spans and %d evaluations not acknowledged: %w",
+		missing[traces], missing[spans], missing[evaluations], ctx.Err())
+}
+
+// paused tells whether a flush must not wait; the one that may, at the end of a pause, begins the next.
+func (s *Sink) paused(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.expired < expiriesBeforePause {
+		return false
 	}
-	waiting := outstanding{max(0, finished.spans-spans.total()), max(0, finished.traces-traces.total())}
-	if n := max(0, waiting.spans-s.counted.spans) + max(0, waiting.traces-s.counted.traces); n > 0 {
-		s.drop("flush_timeout", n)
+	if now.Before(s.patience) {
+		return true
 	}
-	s.counted = waiting
-	return fmt.Errorf("%d LLM Observability spans and %d traces not acknowledged", waiting.spans, waiting.traces)
+	s.patience = now.Add(pause)
+	return false
+}
+
+// account counts, once each, what was lost since it was last called. The SDK sends in order, so what is settled first is
+// what was overdue.
+func (s *Sink) account() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost := 0
+	for t, now := range s.transport.progress() {
+		known := min(s.overdue[t], now.settled()-s.seen[t].settled())
+		s.overdue[t] -= known
+		lost += max(0, now.lost-s.seen[t].lost-known)
+		s.seen[t] = now
+	}
+	s.drop("agent_refused", lost)
+	if s.statsd != nil {
+		s.drop("statsd_write", int(s.statsd.TakeDropped()))
+	}
+}
+
+// overdueOf counts as dropped those of the finished items that are not settled and not counted yet, and returns how many
+// are not settled.
+func (s *Sink) overdueOf(finished [tracks]int) (missing [tracks]int) {
+	s.account()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	late := 0
+	for t, p := range s.seen {
+		missing[t] = max(0, finished[t]-p.settled())
+		n := max(0, missing[t]-s.overdue[t])
+		s.overdue[t] += n
+		late += n
+	}
+	s.drop("flush_timeout", late)
+	return missing
 }
 
 func (s *Sink) drop(reason string, n int) {
-	if s.statsd != nil {
+	if s.statsd != nil && n > 0 {
 		s.statsd.Emit([]telemetry.Point{{Metric: "llm.telemetry.dropped", Value: float64(n), Tags: []string{"function:" + s.config.Function, "reason:" + reason}}})
 		s.statsd.Flush()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -28,8 +29,10 @@ import (
 // delay.
 type agent struct {
 	mu sync.Mutex
-	// delay is waited before each answer; refuse answers 500 to so many posts of spans.
-	delay  time.Duration
+	// delay is waited before each answer, evaluationDelay besides for evaluations; refuse answers 500 to so many posts of
+	// spans.
+	delay, evaluationDelay time.Duration
+
 	refuse int
 	bodies map[string][][]byte
 	lines  []string
@@ -65,17 +68,29 @@ func startAgent(t testing.TB) *agent {
 	return a
 }
 
+// set changes how the agent behaves from now on.
+func (a *agent) set(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+}
+
 func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	a.mu.Lock()
 	delay := a.delay
+	if strings.HasSuffix(r.URL.Path, "/eval-metric") {
+		delay += a.evaluationDelay
+	}
 	refused := strings.HasSuffix(r.URL.Path, "/llmobs") && a.refuse > 0
 	if refused {
 		a.refuse--
 	}
 	a.mu.Unlock()
 	if r.URL.Path == "/info" {
-		io.WriteString(w, `{"endpoints":["/v0.4/traces","/v0.5/traces","/info","/evp_proxy/v2/api/v2/llmobs"],"client_drop_p0s":false}`)
+		// The SDK sends its own metrics to the port that the agent names.
+		_, port, _ := net.SplitHostPort(a.statsd)
+		fmt.Fprintf(w, `{"endpoints":["/v0.4/traces","/v0.5/traces","/info","/evp_proxy/v2/api/v2/llmobs"],"client_drop_p0s":false,"config":{"statsd_port":%s}}`, port)
 		return
 	}
 	<-time.After(delay)
@@ -208,7 +223,7 @@ func TestEverythingIsAcknowledgedBeforeFlushReturns(t *testing.T) {
 	a := startAgent(t)
 	var log bytes.Buffer
 	s := start(t, a, &log, nil)
-	a.delay = 40 * time.Millisecond
+	a.set(func() { a.delay = 40 * time.Millisecond })
 	for i := 1; i <= 3; i++ {
 		if err := request(t, s, 5*time.Second); err != nil {
 			t.Fatal(err)
@@ -292,7 +307,7 @@ func TestPromptsLeaveOnlyWhenCaptured(t *testing.T) {
 func TestRetriedSpansAreCountedOnce(t *testing.T) {
 	a := startAgent(t)
 	s := start(t, a, io.Discard, nil)
-	a.refuse = 2
+	a.set(func() { a.refuse = 2 })
 	if err := request(t, s, 10*time.Second); err != nil {
 		t.Fatalf("flush: %v; the third try succeeds", err)
 	}
@@ -310,7 +325,7 @@ func TestRetriedSpansAreCountedOnce(t *testing.T) {
 func TestLostSpansAreCountedAsDropped(t *testing.T) {
 	a := startAgent(t)
 	s := start(t, a, io.Discard, nil)
-	a.refuse = 1000
+	a.set(func() { a.refuse = 1000 })
 	if err := request(t, s, 20*time.Second); err != nil {
 		t.Fatalf("flush: %v; what the SDK gave up is settled", err)
 	}
@@ -326,7 +341,7 @@ func TestSlowAgentBoundsTheFlushAndIsCountedOnce(t *testing.T) {
 	a := startAgent(t)
 	var log bytes.Buffer
 	s := start(t, a, &log, nil)
-	a.delay = 2 * time.Second
+	a.set(func() { a.delay = 2 * time.Second })
 	for range 6 {
 		begin := time.Now()
 		if err := request(t, s, 50*time.Millisecond); err == nil {

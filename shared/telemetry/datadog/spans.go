@@ -48,8 +48,8 @@ func (s *Sink) Record(ctx context.Context, e *telemetry.Exchange) {
 	}
 	workflow.AnnotateTextIO(s.capture(input), s.capture(e.Output), llmobs.WithAnnotatedTags(tags(e)))
 	s.evaluate(workflow, e)
+	s.finished[spans].Add(1)
 	workflow.Finish(finish(e.Start.Add(e.Duration), failure(e))...)
-	s.spans.Add(1)
 }
 
 // failure is the error of a request that failed; a client that hung up or sent nonsense is none of ours.
@@ -96,8 +96,8 @@ func (s *Sink) retrieval(ctx context.Context, e *telemetry.Exchange) {
 	}
 	span.AnnotateRetrievalIO(s.capture(e.Question), documents,
 		llmobs.WithAnnotatedMetadata(map[string]any{"document_characters": utf8.RuneCountInString(e.Document)}))
+	s.finished[spans].Add(1)
 	span.Finish(llmobs.WithFinishTime(e.Start))
-	s.spans.Add(1)
 }
 
 func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.Attempt) {
@@ -129,8 +129,8 @@ func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.
 	if apm, ok := tracer.SpanFromContext(ctx); ok {
 		label(apm, e, a)
 	}
+	s.finished[spans].Add(1)
 	span.Finish(finish(a.Start.Add(a.Duration), a.Err)...)
-	s.spans.Add(1)
 }
 
 // label sets the llm.* tags of a model call on its APM span, and what makes it an edge of the service map.
@@ -165,22 +165,26 @@ func (s *Sink) task(ctx context.Context, e *telemetry.Exchange) {
 		metrics["groundedness"] = *q.Groundedness
 	}
 	span.Annotate(llmobs.WithAnnotatedMetrics(metrics))
+	s.finished[spans].Add(1)
 	span.Finish(llmobs.WithFinishTime(q.Start.Add(q.Duration)))
-	s.spans.Add(1)
 }
 
 // evaluate submits the signals as evaluations of the request.
 func (s *Sink) evaluate(span *llmobs.WorkflowSpan, e *telemetry.Exchange) {
+	submit := func(label string, score float64) {
+		s.finished[evaluations].Add(1)
+		llmobs.SubmitEvaluationFromSpan(label, score, span)
+	}
 	if q := e.Quality; q != nil {
 		if q.SemanticSimilarity != nil {
-			llmobs.SubmitEvaluationFromSpan("semantic_similarity", *q.SemanticSimilarity, span)
+			submit("semantic_similarity", *q.SemanticSimilarity)
 		}
 		if q.Groundedness != nil {
-			llmobs.SubmitEvaluationFromSpan("groundedness", *q.Groundedness, span)
+			submit("groundedness", *q.Groundedness)
 		}
 	}
 	if e.Safety.InjectionSuspected {
-		llmobs.SubmitEvaluationFromSpan("prompt_injection", e.Safety.PromptInjection, span)
+		submit("prompt_injection", e.Safety.PromptInjection)
 	}
 }
 

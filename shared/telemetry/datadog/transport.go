@@ -23,7 +23,7 @@ const (
 	llmobsRoute = "/evp_proxy/v2/api/v2/llmobs"
 )
 
-// maxTries is how often the SDK sends a batch of LLM Observability spans before it gives up.
+// maxTries is how often the SDK sends a batch of LLM Observability before it gives up.
 const maxTries = 3
 
 // transport is the HTTP transport of the tracer. It does two things that the SDK does not.
@@ -41,17 +41,29 @@ type transport struct {
 	// reached is set once the agent has answered /info, failure says why it did not.
 	reached bool
 	failure error
-	// inFlight counts requests under way, posts the trace payloads that were begun.
-	inFlight, posts int
-	spans, traces   settled
-	// tries counts how often each body of LLM Observability spans was refused so far.
+	// inFlight counts requests under way.
+	inFlight int
+	tracks   [tracks]progress
+	// tries counts how often each body of LLM Observability was refused so far.
 	tries map[[sha256.Size]byte]int
 }
 
-// settled counts what is over: acknowledged by the agent, or given up by the SDK.
-type settled struct{ acked, lost int }
+// track is one of the kinds of items that the SDK posts, each to a route of its own.
+type track int
 
-func (s settled) total() int { return s.acked + s.lost }
+const (
+	traces track = iota
+	spans
+	evaluations
+	tracks
+)
+
+// progress counts the items of a track whose request has begun, and of these the ones that the agent acknowledged, and
+// the ones that the SDK has given up.
+type progress struct{ begun, acked, lost int }
+
+// settled counts the items that are over, in one way or the other.
+func (p progress) settled() int { return p.acked + p.lost }
 
 func newTransport(base http.RoundTripper, startTimeout time.Duration) *transport {
 	return &transport{base: base, startTimeout: startTimeout, changed: make(chan struct{}), tries: map[[sha256.Size]byte]int{}}
@@ -65,7 +77,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case strings.HasSuffix(req.URL.Path, "/info"):
 		return t.info(req)
 	case strings.HasSuffix(req.URL.Path, "/api/v2/llmobs"):
-		return t.llmobs(req)
+		return t.batch(req, spans, countSpans)
+	case strings.HasSuffix(req.URL.Path, "/eval-metric"):
+		return t.batch(req, evaluations, countEvaluations)
 	case strings.HasSuffix(req.URL.Path, "/traces"):
 		return t.trace(req)
 	}
@@ -81,8 +95,12 @@ func (t *transport) update(change func()) {
 	t.changed = make(chan struct{})
 }
 
-// wait blocks until done, which is called with the lock held, or ctx ends; it returns whether done.
-func (t *transport) wait(ctx context.Context, done func() bool) bool {
+// wait blocks until done, which is called with the lock held, or ctx ends; it returns whether done. Meanwhile it calls
+// again, at growing intervals.
+func (t *transport) wait(ctx context.Context, done func() bool, again func()) bool {
+	interval := time.Millisecond
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
 	for {
 		t.mu.Lock()
 		ok, changed := done(), t.changed
@@ -92,14 +110,26 @@ func (t *transport) wait(ctx context.Context, done func() bool) bool {
 		}
 		select {
 		case <-changed:
+		case <-timer.C:
+			again()
+			interval *= 2
+			timer.Reset(interval)
 		case <-ctx.Done():
 			return false
 		}
 	}
 }
 
-// info asks the agent what it can do, once more while it is still starting, and repairs the answer. The SDK asks once, at
-// start, and what it hears then holds for the life of the process.
+// progress returns what has become of each track so far.
+func (t *transport) progress() [tracks]progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tracks
+}
+
+// info asks the agent what it can do, again while it is still starting, and repairs the answer. The SDK asks once, at
+// start, and what it hears then holds for the life of the process. So an agent that does not answer in time is supposed
+// to take LLM Observability: it may come later, and what does not arrive is counted.
 func (t *transport) info(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), t.startTimeout)
 	defer cancel()
@@ -117,8 +147,15 @@ func (t *transport) info(req *http.Request) (*http.Response, error) {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			err = fmt.Errorf("ask agent %s: %w", req.URL.Host, err)
-			t.update(func() { t.failure = err })
-			return nil, err
+			reached := false
+			t.update(func() { t.failure, reached = err, t.reached })
+			if reached {
+				return nil, err
+			}
+			return withBody(&http.Response{
+				Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+				Header: http.Header{"Content-Type": {"application/json"}}, Request: req,
+			}, []byte(`{"endpoints":["`+evpPrefix+`"]}`)), nil
 		}
 	}
 }
@@ -151,34 +188,59 @@ func withBody(resp *http.Response, body []byte) *http.Response {
 	return resp
 }
 
-// llmobs passes a batch of spans on and counts each of its events once, whatever the number of tries: as acknowledged on a
+// batch passes items of LLM Observability on and counts each once, whatever the number of tries: as acknowledged on a
 // 2xx, as lost when the SDK tries no more.
-func (t *transport) llmobs(req *http.Request) (*http.Response, error) {
+func (t *transport) batch(req *http.Request, kind track, count func([]byte) int) (*http.Response, error) {
 	body, err := io.ReadAll(req.Body)
 	if err = errors.Join(err, req.Body.Close()); err != nil {
-		return nil, fmt.Errorf("read batch of spans: %w", err)
+		return nil, fmt.Errorf("read batch of LLM Observability: %w", err)
 	}
-	var events []json.RawMessage
-	if err := json.Unmarshal(body, &events); err != nil {
-		// Not the form that we know: it is passed on, and what it holds is never counted as acknowledged.
-		events = nil
-	}
+	// A body is told from others by its hash; req is not ours to change.
+	req = req.Clone(req.Context())
 	req.Body = io.NopCloser(bytes.NewReader(body))
-	key := sha256.Sum256(body)
+	n, key := count(body), sha256.Sum256(body)
+	t.update(func() {
+		if t.tries[key]++; t.tries[key] == 1 {
+			t.tracks[kind].begun += n
+		}
+	})
 	resp, err := t.base.RoundTrip(req)
 	t.update(func() {
 		switch {
 		case err == nil && resp.StatusCode/100 == 2:
-			t.spans.acked += len(events)
+			t.tracks[kind].acked += n
 			delete(t.tries, key)
-		case (err == nil && final(resp.StatusCode)) || t.tries[key]+1 >= maxTries:
-			t.spans.lost += len(events)
+		case (err == nil && final(resp.StatusCode)) || t.tries[key] >= maxTries:
+			t.tracks[kind].lost += n
 			delete(t.tries, key)
-		default:
-			t.tries[key]++
 		}
 	})
 	return resp, err
+}
+
+// countSpans counts the spans of a request: it is an array of envelopes with one span each. A form that we do not know
+// counts as nothing, so that it is never taken for acknowledged.
+func countSpans(body []byte) int {
+	var events []json.RawMessage
+	if err := json.Unmarshal(body, &events); err != nil {
+		return 0
+	}
+	return len(events)
+}
+
+// countEvaluations counts the evaluations of a request; a form that we do not know counts as nothing.
+func countEvaluations(body []byte) int {
+	var request struct {
+		Data struct {
+			Attributes struct {
+				Metrics []json.RawMessage `json:"metrics"`
+			} `json:"attributes"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(body, &request); err != nil {
+		return 0
+	}
+	return len(request.Data.Attributes.Metrics)
 }
 
 // final says whether the SDK takes a refusal for final.
@@ -192,13 +254,13 @@ func (t *transport) trace(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		n = 0
 	}
-	t.update(func() { t.posts++ })
+	t.update(func() { t.tracks[traces].begun += n })
 	resp, err := t.base.RoundTrip(req)
 	t.update(func() {
 		if err == nil && resp.StatusCode/100 == 2 {
-			t.traces.acked += n
+			t.tracks[traces].acked += n
 		} else {
-			t.traces.lost += n
+			t.tracks[traces].lost += n
 		}
 	})
 	return resp, err

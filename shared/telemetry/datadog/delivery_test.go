@@ -1,0 +1,180 @@
+package datadog_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+	"github.com/llm-reliability/control-plane/shared/telemetry/datadog"
+)
+
+const evaluationsPath = "/evp_proxy/v2/api/intake/llm-obs/v2/eval-metric"
+
+// evaluations counts the evaluations that the agent has taken.
+func (a *agent) evaluations(t testing.TB) (n int) {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, body := range a.bodies[evaluationsPath] {
+		var request struct {
+			Data struct {
+				Attributes struct{ Metrics []json.RawMessage }
+			}
+		}
+		if err := json.Unmarshal(body, &request); err != nil {
+			t.Fatalf("evaluations %s: %v", body, err)
+		}
+		n += len(request.Data.Attributes.Metrics)
+	}
+	return n
+}
+
+// dropped adds up what the sink has reported as lost for a reason, as far as it has arrived.
+func (a *agent) dropped(t testing.TB, reason string) (n int) {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range a.lines {
+		rest, ok := strings.CutPrefix(l, "llm.telemetry.dropped:")
+		if !ok || !strings.HasSuffix(l, "reason:"+reason) {
+			continue
+		}
+		value, _, _ := strings.Cut(rest, "|")
+		one, err := strconv.Atoi(value)
+		if err != nil {
+			t.Fatalf("line %q: %v", l, err)
+		}
+		n += one
+	}
+	return n
+}
+
+// eventually waits until a condition holds that the other end of a socket brings about.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); !holds(); <-time.After(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("not within 10s: %s", what)
+		}
+	}
+}
+
+func TestFlushWaitsForEvaluations(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, nil)
+	a.set(func() { a.evaluationDelay = 100 * time.Millisecond })
+	if err := request(t, s, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.evaluations(t); got != 2 {
+		t.Errorf("the agent has %d evaluations when the flush returns, want 2", got)
+	}
+}
+
+// The SDK sends what is left every two seconds: flushes that take less have not waited for that.
+func TestConcurrentFlushesSendEverythingAtOnce(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, nil)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				if err := request(t, s, 1500*time.Millisecond); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if spans, evaluations := len(a.llmSpans(t)), a.evaluations(t); spans != 2000 || evaluations != 800 {
+		t.Errorf("%d spans and %d evaluations, want 2000 and 800", spans, evaluations)
+	}
+}
+
+func TestEachSlowFlushIsCounted(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, nil)
+	a.set(func() { a.delay = 200 * time.Millisecond })
+	for i := 1; i <= 2; i++ {
+		if err := request(t, s, 20*time.Millisecond); err == nil {
+			t.Fatal("a flush that nobody acknowledged succeeded")
+		}
+		// One trace, five LLM Observability spans, two evaluations.
+		eventually(t, "every item reported", func() bool { return a.dropped(t, "flush_timeout") == 8*i })
+		eventually(t, "the late answer", func() bool { return len(a.llmSpans(t)) == 5*i && a.evaluations(t) == 2*i })
+		eventually(t, "the late trace", func() bool { return len(a.apmSpans(t)) == 6*i })
+	}
+}
+
+func TestWhatTimedOutIsNotCountedAgainWhenItIsLost(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, nil)
+	a.set(func() { a.refuse = 3 })
+	if err := request(t, s, 20*time.Millisecond); err == nil {
+		t.Fatal("a flush that nobody acknowledged succeeded")
+	}
+	eventually(t, "the SDK has given up", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.refuse == 0 })
+	eventually(t, "a flush with nothing left", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return s.Flush(ctx) == nil
+	})
+	// Datagrams between two sockets of one host keep their order: after this one, all reports are there.
+	s.Emit([]telemetry.Point{{Metric: "llm.marker", Value: 1}})
+	if err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.statsdLines(t, "llm.marker")
+	if refused, late := a.dropped(t, "agent_refused"), a.dropped(t, "flush_timeout"); refused != 0 || late < 5 {
+		t.Errorf("%d spans dropped as refused, %d items as late; want none and the five spans", refused, late)
+	}
+}
+
+func TestAgentThatStartsAfterTheFunctionGetsItsSpans(t *testing.T) {
+	a := startAgent(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	s := start(t, &agent{url: "http://" + addr, statsd: a.statsd}, io.Discard, func(c *datadog.Config) { c.StartTimeout = time.Millisecond })
+	late, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: a}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(late) }()
+	t.Cleanup(func() { server.Close(); <-done })
+	if err := request(t, s, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(a.llmSpans(t)); got != 5 {
+		t.Errorf("%d LLM Observability spans, want 5", got)
+	}
+}
+
+func TestCloseIsBounded(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, nil)
+	a.set(func() { a.delay = 2 * time.Second })
+	_ = request(t, s, time.Millisecond) // it times out, which is not the subject
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if err := s.Close(ctx); err == nil {
+		t.Error("Close with unacknowledged spans succeeded")
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("Close took %v with 50 ms to do it in", took)
+	}
+}
