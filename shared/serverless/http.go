@@ -20,6 +20,10 @@ import (
 // drainTimeout is how long requests in flight may take after SIGTERM. Cloud Run allows ten seconds in all.
 const drainTimeout = 8 * time.Second
 
+// settle is how long the framework's server gets to write the end of the last responses. It does so after the handlers
+// have returned, and cannot be asked whether it has.
+const settle = 100 * time.Millisecond
+
 // serveHTTP serves h with the functions framework until SIGTERM or SIGINT, lets what is in flight finish, and closes.
 //
 // The framework offers neither its handler nor a way to stop its server, so requests are drained in front of h: after
@@ -106,6 +110,7 @@ func (d *drain) wait(timeout time.Duration) error {
 	d.mu.Unlock()
 	select {
 	case <-d.idle:
+		<-time.After(settle)
 		return nil
 	case <-time.After(timeout):
 		return fmt.Errorf("requests still in flight after %s", timeout)
