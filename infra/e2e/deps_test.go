@@ -52,6 +52,8 @@ var libraries = []library{
 	{path: "github.com/DataDog/dd-trace-go/v2", in: []string{"shared/telemetry/datadog", "shared/serverless"}},
 	// The Lambda wrapper still starts the first major version of the tracer, so that serverless must silence its log.
 	{path: "gopkg.in/DataDog/dd-trace-go.v1", in: []string{"shared/serverless"}, oneFile: true},
+	// The tracer wants a statsd client of this type, if it is not to make one of its own.
+	{path: "github.com/DataDog/datadog-go/v5", in: []string{"shared/telemetry/datadog"}, oneFile: true},
 	{path: "github.com/DataDog/datadog-lambda-go", in: []string{"shared/serverless"}, oneFile: true},
 	{path: "github.com/aws/aws-lambda-go", in: []string{"shared/serverless"}, oneFile: true},
 	{path: "github.com/GoogleCloudPlatform/functions-framework-go", in: []string{"shared/serverless"}, oneFile: true},
@@ -143,7 +145,7 @@ func TestImportRulesCanFail(t *testing.T) {
 		},
 		"infra imports a script": {
 			packages: one("infra/local", "scripts/lrcp"),
-			want:     []string{"infra/local imports scripts/lrcp: infra imports only infra, functions, shared, datadog"},
+			want:     []string{"infra/local imports scripts/lrcp: infra imports only infra, functions, shared, datadog, ."},
 		},
 		"a script imports everything": {packages: one("scripts/lrcp", "infra/local", "functions/qa", "shared/llm")},
 		"a function imports a function": {
@@ -157,9 +159,11 @@ func TestImportRulesCanFail(t *testing.T) {
 			packages: one("functions/internal/answer", "functions/qa"),
 			want:     []string{"functions/internal/answer imports functions/qa: a function imports another function"},
 		},
-		"a main imports an adapter":  {packages: one("functions/qa/cmd", "shared/llm/openai")},
-		"infra imports an adapter":   {packages: one("infra/local", "shared/control/bolt")},
-		"an adapter's test needs it": {packages: []listed{{name: "shared/control/bolt", testImports: []string{module + "/shared/control/bolt"}}}},
+		"the runner starts the delivery": {packages: one("shared/serverless", "shared/telemetry/datadog")},
+		"an adapter imports the encoder": {packages: one("shared/telemetry/datadog", "shared/telemetry/dogstatsd")},
+		"a main imports an adapter":      {packages: one("functions/qa/cmd", "shared/llm/openai")},
+		"infra imports an adapter":       {packages: one("infra/local", "shared/control/bolt")},
+		"an adapter's test needs it":     {packages: []listed{{name: "shared/control/bolt", testImports: []string{module + "/shared/control/bolt"}}}},
 		"a function imports an adapter": {
 			packages: one("functions/qa", "shared/llm/openai"),
 			want:     []string{"functions/qa imports shared/llm/openai: an adapter is chosen in functions/*/cmd, functions/wire, infra or scripts"},
@@ -298,7 +302,7 @@ func forbiddenOwn(importer, imported string, inTest bool) string {
 	allowed := map[string][]string{
 		"shared":    {"shared"},
 		"functions": {"functions", "shared"},
-		"infra":     {"infra", "functions", "shared", "datadog"},
+		"infra":     {"infra", "functions", "shared", "datadog", "."},
 		"scripts":   {"scripts", "infra", "functions", "shared", "datadog", "."},
 		"datadog":   {"datadog"},
 	}[top(importer)]
@@ -316,7 +320,9 @@ func forbiddenOwn(importer, imported string, inTest bool) string {
 			return fmt.Sprintf("layer %d imports layer %d", from, to)
 		}
 	}
-	if adapter(imported) && !testing && !choosesAdapters(importer) {
+	// The runner of all functions starts the delivery of their telemetry, since the Lambda wrapper must be handed to it.
+	delivery := importer == "shared/serverless" && imported == "shared/telemetry/datadog"
+	if adapter(imported) && !testing && !choosesAdapters(importer) && !delivery {
 		return "an adapter is chosen in functions/*/cmd, functions/wire, infra or scripts"
 	}
 	return ""
@@ -354,9 +360,10 @@ func layer(name string) (int, bool) {
 	return n, ok
 }
 
-// adapter is whether a package is the one of many behind an interface: the third element of shared/llm/openai.
+// adapter is whether a package is the one of many behind an interface: the third element of shared/llm/openai. The
+// encoder of DogStatsD is none: it has no SDK, and adapters are built on it.
 func adapter(name string) bool {
-	return top(name) == "shared" && strings.Count(name, "/") > 1 && !isTest(name)
+	return top(name) == "shared" && strings.Count(name, "/") > 1 && !isTest(name) && name != "shared/telemetry/dogstatsd"
 }
 
 // ofAllFunctions is whether a package is what functions share, and not part of one of them.
