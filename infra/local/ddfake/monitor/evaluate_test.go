@@ -154,6 +154,11 @@ func TestAnomalies(t *testing.T) {
 			[]string{"34m0s alert OK->Alert", "41m0s recovery Alert->OK"}},
 		"a longer recovery window takes longer": {query(", direction='above'"), "last_10m", recoveryAt0, []phase{{30, 1}, {6, 9}, {15, 1}},
 			[]string{"34m0s alert OK->Alert", "46m0s recovery Alert->OK"}},
+		"a recovery is judged by its own window": {query(", direction='above'"), "last_10m", asWritten, []phase{{30, 1}, {9, 9}, {5, 1}},
+			[]string{"34m0s alert OK->Alert", "42m0s recovery Alert->OK"}},
+		"a flat history allows for some noise": {query(""), "last_5m", asWritten, []phase{{30, 1}, {6, 1.5}}, nil},
+		"filled silence is data, until all before it is forgotten": {query(", count_default_zero='true', direction='above'"), "last_5m", asWritten + `,"notify_no_data":true`,
+			[]phase{{30, 1}, {200, silence}}, []string{"3h34m0s no_data OK->No Data"}},
 		"silence is no anomaly of its own":  {query(", direction='below'"), "last_5m", asWritten, []phase{{30, 9}, {10, silence}}, nil},
 		"silence that is filled is one":     {query(", direction='below', count_default_zero='true'"), "last_5m", asWritten, []phase{{30, 9}, {10, silence}}, []string{"34m0s alert OK->Alert"}},
 		"a filled silence keeps no history": {query(", count_default_zero='true', direction='above'"), "last_5m", asWritten, []phase{{15, 1}, {60, silence}, {20, 1}}, nil},
@@ -232,6 +237,21 @@ func TestGroupsAreJudgedOnTheirOwn(t *testing.T) {
 	}
 	if got := state.Overall(); got != monitor.Alert || state.Groups["function:qa,model:a"].Status != monitor.OK || len(state.Groups) != 2 {
 		t.Errorf("overall = %s of %v, want Alert of two groups", got, state.Groups)
+	}
+}
+
+// A burn rate takes no data for uptime, so it is never without data, not even when its objective is gone.
+func TestABurnRateWithoutItsObjectiveKeepsItsStatus(t *testing.T) {
+	m, err := parseMonitor("slo alert", burnQuery, `"notify_no_data":true`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	state, transitions := m.Evaluate(w, monitor.State{}, start)
+	w.objective.ID = "another"
+	state, later := m.Evaluate(w, state, start.Add(time.Hour))
+	if len(transitions)+len(later) > 0 || state.Overall() != monitor.OK {
+		t.Errorf("transitions = %v, %v, status = %s, want none and OK", transitions, later, state.Overall())
 	}
 }
 

@@ -199,6 +199,34 @@ func TestBlocksOfAMessage(t *testing.T) {
 	}
 }
 
+func TestMatchesOfAMessage(t *testing.T) {
+	tests := map[string]struct{ block, want string }{
+		"a part matches":                {`{{#is_match "function.name" "compl"}}yes{{/is_match}}`, "yes"},
+		"another text does not":         {`{{#is_match "function.name" "qa"}}yes{{/is_match}}`, ""},
+		"one of several is enough":      {`{{#is_match "function.name" "qa" "completion"}}yes{{/is_match}}`, "yes"},
+		"the empty text is no part":     {`{{#is_match "function.name" ""}}yes{{/is_match}}`, ""},
+		"negated":                       {`{{^is_match "function.name" "qa"}}yes{{/is_match}}`, "yes"},
+		"a part is not an exact match":  {`{{#is_exact_match "function.name" "compl"}}yes{{/is_exact_match}}`, ""},
+		"the whole text is":             {`{{#is_exact_match "function.name" "completion"}}yes{{/is_exact_match}}`, "yes"},
+		"a block in a block needs both": {`{{#is_alert}}{{#is_match "function.name" "qa"}}yes{{/is_match}}no{{/is_alert}}`, "no"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			text, err := json.Marshal(test.block)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := monitor.Parse(1, []byte(`{"name":"n","type":"query alert","query":"avg(last_5m):avg:a{*} by {function} > 1","message":`+string(text)+`}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.Message(monitor.Transition{Tags: []string{"function:completion"}, To: monitor.Alert, Kind: monitor.KindAlert}, nil); got != test.want {
+				t.Errorf("Message = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestVariablesOfAMessage(t *testing.T) {
 	m, err := monitor.Parse(1, []byte(`{"name":"n","type":"query alert","query":"avg(last_5m):avg:a{*} by {function} > 1",
 		"options":{"thresholds":{"critical":1,"warning":0.75,"critical_recovery":0.5}},

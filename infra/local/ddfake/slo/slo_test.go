@@ -96,6 +96,10 @@ func TestStatus(t *testing.T) {
 		}, slo.Status{Good: 594, Total: 600, SLI: 99, BudgetRemaining: 0}},
 		"only bad events": {goodAndBad, func(s *metric.Store) { requests(s, 0, 1, 500, "error") },
 			slo.Status{Total: 6, BudgetRemaining: -9900}},
+		"more good events than events are all of them": {strings.Replace(ratio, "sum:count{*}", "sum:count{outcome:error}", 1), func(s *metric.Store) {
+			requests(s, 0, 2, 500, "success")
+			requests(s, 0, 1, 500, "error")
+		}, slo.Status{Good: 6, Total: 6, SLI: 100, BudgetRemaining: 100}},
 		"a formula of two queries": {goodOfTotal, func(s *metric.Store) {
 			requests(s, 0, 99, 500, "success")
 			requests(s, 99, 100, 500, "error")
@@ -174,11 +178,11 @@ func TestBurnRate(t *testing.T) {
 }
 
 func TestTargetAndMaxBurnRate(t *testing.T) {
-	s := parse(t, latency)
+	s := parse(t, strings.Replace(latency, thresholds, `"thresholds":[{"timeframe":"30d","target":99.9},{"timeframe":"7d","target":95}]`, 1))
 	for timeframe, want := range map[string]struct {
 		target, burn float64
 		ok           bool
-	}{"30d": {99, 100, true}, "7d": {95, 20, true}, "90d": {0, 0, false}} {
+	}{"30d": {99.9, 1000, true}, "7d": {95, 20, true}, "90d": {0, 0, false}} {
 		target, ok := s.Target(timeframe)
 		if burn := s.MaxBurnRate(timeframe); target != want.target || ok != want.ok || burn != want.burn {
 			t.Errorf("%s: target = %v, %v, highest burn rate = %v; want %v, %v, %v", timeframe, target, ok, burn, want.target, want.ok, want.burn)
