@@ -44,7 +44,7 @@ func welcome(s *local.Stack) string {
 Try:
 
   # qa: a question about a document
-  curl -sS %[1]s/qa -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"question":"When does the patent license end?","document":"The patent license is granted for good. It ends on the date on which You sue somebody over a patent in the Work. Fees may be charged for support."}'
+  curl -sS %[1]s/qa -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"question":"Who built the mill?","document":"The mill stands by the river. It was built in 1732 by the abbey. Today it belongs to 41 farmers, who grind rye."}'
 
   # completion: our own form, streamed
   curl -sSN %[1]s/completion -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"prompt":"Summarise: The mill stands by the river. It was built in 1732 by the abbey. It grinds rye.","stream":true}'
@@ -56,7 +56,7 @@ Try:
   curl -sS %[1]s/remediation -H 'Authorization: Bearer %[4]s'
 
   # remediation: every request to the economy model for ten minutes
-  curl -sS %[1]s/remediation/switch-model -H 'Authorization: Bearer %[4]s' -H 'Content-Type: application/json' -d '{"idempotency_key":"'$(date +%%s)'","timestamp":"'$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ)'","params":{"model":"economy"},"duration":"10m","source":{"kind":"operator","operator":"'$USER'","reason":"trying it out"}}'
+  curl -sS %[1]s/remediation/switch-model -H 'Authorization: Bearer %[4]s' -H 'Content-Type: application/json' -d '{"idempotency_key":"'$(date +%%s)'","timestamp":"'$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ)'","scope":{},"params":{"model":"economy"},"duration":"10m","source":{"kind":"operator","operator":"me","reason":"trying it out"}}'
 
   # health of all functions
   curl -sS %[1]s/health
