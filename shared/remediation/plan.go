@@ -31,9 +31,10 @@ import (
 // Revert is the action that ends overrides and makes none.
 const Revert control.Action = "revert"
 
-// Actions lists every action that can be called.
+// Actions lists every action that can be called. What the gateway does not act on is not among them: an override without
+// an effect would look like a remedy.
 func Actions() []control.Action {
-	return []control.Action{control.SwitchModel, control.EnableCache, control.Route, control.Limit, control.Failover, control.Freeze, Revert}
+	return []control.Action{control.SwitchModel, control.EnableCache, control.Limit, control.Failover, control.Freeze, Revert}
 }
 
 // Request is one call for an action.
