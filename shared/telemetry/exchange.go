@@ -7,6 +7,7 @@
 package telemetry
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -212,7 +213,7 @@ func Points(e *Exchange) []Point {
 			continue
 		}
 		for _, extra := range m.Each(e) {
-			points = append(points, Point{m.Name, value, appendKnown(tags[:len(tags):len(tags)], extra)})
+			points = append(points, Point{m.Name, value, appendKnown(slices.Clip(tags), extra)})
 		}
 	}
 	return points

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -298,11 +299,9 @@ func TestNewLogger(t *testing.T) {
 				if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 					t.Fatalf("read %q: %v", &out, err)
 				}
-				for key, value := range map[string]any{
+				maps.Copy(test.want, map[string]any{
 					"timestamp": time.Now().UTC().Format(time.RFC3339Nano), "service": "lrcp", "dd.service": "lrcp", "dd.env": "test", "dd.version": "v1",
-				} {
-					test.want[key] = value
-				}
+				})
 				if diff := cmp.Diff(test.want, got); diff != "" {
 					t.Errorf("line (-want +got):\n%s", diff)
 				}

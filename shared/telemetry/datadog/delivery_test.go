@@ -3,6 +3,7 @@ package datadog_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -145,7 +146,7 @@ func TestAgentThatStartsAfterTheFunctionGetsItsSpans(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
-	l.Close()
+	_ = l.Close() // only its address is wanted
 	s := start(t, &agent{url: "http://" + addr, statsd: a.statsd}, io.Discard, func(c *datadog.Config) { c.StartTimeout = time.Millisecond })
 	late, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -154,7 +155,12 @@ func TestAgentThatStartsAfterTheFunctionGetsItsSpans(t *testing.T) {
 	server := &http.Server{Handler: a}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(late) }()
-	t.Cleanup(func() { server.Close(); <-done })
+	t.Cleanup(func() {
+		_ = server.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
 	if err := request(t, s, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func Start(ctx context.Context, c Config) *Sink {
 }
 
 // agentTransport is the default transport without its proxies: the agent is next door.
-func agentTransport() http.RoundTripper {
+func agentTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
 		MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
@@ -85,7 +85,7 @@ func agentTransport() http.RoundTripper {
 }
 
 func (s *Sink) startStatsd(ctx context.Context) {
-	conn, err := net.Dial("udp", s.config.StatsdAddr)
+	conn, err := new(net.Dialer).DialContext(ctx, "udp", s.config.StatsdAddr)
 	if err == nil {
 		s.conn = conn
 		s.statsd, err = dogstatsd.New(dogstatsd.Options{Writer: conn, Tags: []string{
@@ -127,6 +127,7 @@ func (s *Sink) Close(ctx context.Context) error {
 		case <-stopped:
 		case <-ctx.Done():
 		}
+		s.transport.base.CloseIdleConnections()
 	}
 	if s.conn != nil {
 		err = errors.Join(err, s.conn.Close())
@@ -151,7 +152,7 @@ func (s *Sink) Begin(ctx context.Context, name string, header http.Header) (cont
 	_, inside := tracer.SpanFromContext(ctx)
 	if !inside {
 		if parent, err := tracer.Extract(tracer.HTTPHeadersCarrier(header)); err == nil {
-			opts = append(opts, tracer.ChildOf(parent))
+			opts = append(opts, func(c *tracer.StartSpanConfig) { c.Parent = parent })
 		}
 	}
 	apm, ctx := tracer.StartSpanFromContext(ctx, "http.request", opts...)

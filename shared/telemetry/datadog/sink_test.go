@@ -63,7 +63,7 @@ func startAgent(t testing.TB) *agent {
 			a.mu.Unlock()
 		}
 	}()
-	t.Cleanup(func() { conn.Close(); <-done })
+	t.Cleanup(func() { _ = conn.Close(); <-done })
 	a.url, a.statsd = server.URL, conn.LocalAddr().String()
 	return a
 }
@@ -90,7 +90,7 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/info" {
 		// The SDK sends its own metrics to the port that the agent names.
 		_, port, _ := net.SplitHostPort(a.statsd)
-		fmt.Fprintf(w, `{"endpoints":["/v0.4/traces","/v0.5/traces","/info","/evp_proxy/v2/api/v2/llmobs"],"client_drop_p0s":false,"config":{"statsd_port":%s}}`, port)
+		_, _ = fmt.Fprintf(w, `{"endpoints":["/v0.4/traces","/v0.5/traces","/info","/evp_proxy/v2/api/v2/llmobs"],"client_drop_p0s":false,"config":{"statsd_port":%s}}`, port)
 		return
 	}
 	<-time.After(delay)
@@ -102,7 +102,7 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.bodies[r.URL.Path] = append(a.bodies[r.URL.Path], body)
 	a.mu.Unlock()
 	if strings.HasSuffix(r.URL.Path, "/traces") {
-		io.WriteString(w, `{"rate_by_service":{}}`)
+		_, _ = io.WriteString(w, `{"rate_by_service":{}}`) // a client that has gone is not the subject
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)
@@ -375,7 +375,7 @@ func TestAbsentAgentCostsOneLineAndNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := "http://" + l.Addr().String()
-	l.Close()
+	_ = l.Close() // only its address is wanted
 	var log bytes.Buffer
 	begin := time.Now()
 	s := start(t, &agent{url: url, statsd: "127.0.0.1:9"}, &log, nil)
@@ -402,7 +402,7 @@ func TestAgentThatStartsLateIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
-	l.Close()
+	_ = l.Close() // only its address is wanted
 	server := &http.Server{Handler: a}
 	started := make(chan error, 1)
 	time.AfterFunc(100*time.Millisecond, func() {
@@ -415,7 +415,7 @@ func TestAgentThatStartsLateIsWaitedFor(t *testing.T) {
 			started <- err
 		}
 	})
-	t.Cleanup(func() { server.Close() })
+	t.Cleanup(func() { _ = server.Close() })
 	var log bytes.Buffer
 	s := start(t, &agent{url: "http://" + addr, statsd: a.statsd}, &log, func(c *datadog.Config) { c.StartTimeout = 5 * time.Second })
 	if err := <-started; err != nil {

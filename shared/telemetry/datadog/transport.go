@@ -32,7 +32,7 @@ const maxTries = 3
 // of the proxy and, without it, would send LLM Observability data to the internet, or not at all. And it counts what the
 // agent has acknowledged, since the SDK's flush only starts to send.
 type transport struct {
-	base http.RoundTripper
+	base *http.Transport
 	// startTimeout bounds how long /info is asked while the agent refuses connections.
 	startTimeout time.Duration
 
@@ -65,7 +65,7 @@ type progress struct{ begun, acked, lost int }
 // settled counts the items that are over, in one way or the other.
 func (p progress) settled() int { return p.acked + p.lost }
 
-func newTransport(base http.RoundTripper, startTimeout time.Duration) *transport {
+func newTransport(base *http.Transport, startTimeout time.Duration) *transport {
 	return &transport{base: base, startTimeout: startTimeout, changed: make(chan struct{}), tries: map[[sha256.Size]byte]int{}}
 }
 
