@@ -25,10 +25,11 @@ build: lrcp ## bin/lrcp, and one binary per function
 lrcp: check-go
 	@$(GO) build -o bin/lrcp ./scripts/lrcp
 
-# go test vets with all analyzers here, so that nothing is compiled a second time for go vet. The last line counts packages.
+# go test vets with all analyzers here, so that nothing is compiled a second time for go vet. The long timeout is for
+# a first run: infra/lambda/runtimetest compiles the binaries of all functions. The last line counts packages.
 test: check-go ## formatting, vet, and all tests with the race detector, in random order
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
-	@$(GO) test -race -shuffle=on -vet=all ./... | awk '{ print; fflush() } /^ok/ { ok++ } /^FAIL\t/ { bad++ } END { printf "%d passed, %d failed\n", ok, bad }'
+	@$(GO) test -race -shuffle=on -vet=all -timeout 20m ./... | awk '{ print; fflush() } /^ok/ { ok++ } /^FAIL\t/ { bad++ } END { printf "%d passed, %d failed\n", ok, bad }'
 
 lint: check-go $(GOLANGCI_LINT) ## golangci-lint, installed into bin at first use
 	@$(GOLANGCI_LINT) run ./...
