@@ -100,8 +100,7 @@ var statuses = map[remediation.Reason]int{
 }
 
 func fail(w http.ResponseWriter, r *http.Request, err error) {
-	var refusal *remediation.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*remediation.Refusal](err); ok {
 		err = &httpjson.Problem{Status: statuses[refusal.Reason], Detail: refusal.Detail, Code: string(refusal.Reason),
 			Errors: refusal.Fields, RetryAfter: refusal.RetryAfter, Err: refusal}
 	}

@@ -14,11 +14,13 @@ import (
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
+	"github.com/llm-reliability/control-plane/functions/wire"
 	"github.com/llm-reliability/control-plane/infra/assets"
 	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/cache"
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/control"
+	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 	plan "github.com/llm-reliability/control-plane/shared/remediation"
@@ -32,6 +34,7 @@ type functions struct {
 	sink          telemetry.Sink
 	store         control.Store
 	keys, secrets serverless.Authenticator
+	getenv        func(string) string
 	speed         float64
 }
 
@@ -42,9 +45,11 @@ func (f functions) handler() (http.Handler, error) {
 		return nil, err
 	}
 	base := control.Settings{Model: string(catalog.Standard)}
-	f.stack.Faults = fault.Wrap(embedded.New())
-	backends := []gateway.Backend{{Provider: embedded.Provider, Model: f.stack.Faults, Tiers: models.TierModels(embedded.Provider)}}
-	data := func(name string, make func(*gateway.Gateway) (http.Handler, error)) (http.Handler, error) {
+	backends, err := f.backends(models)
+	if err != nil {
+		return nil, err
+	}
+	data := func(name string, build func(*gateway.Gateway) (http.Handler, error)) (http.Handler, error) {
 		tel, err := f.telemetry(name)
 		if err != nil {
 			return nil, err
@@ -61,8 +66,8 @@ func (f functions) handler() (http.Handler, error) {
 		if err != nil {
 			return nil, err
 		}
-		h, err := make(gw)
-		return f.wrap(name, h, f.keys, embedded.Provider, tel), err
+		h, err := build(gw)
+		return f.wrap(name, h, f.keys, backends[0].Provider, tel), err
 	}
 	qaHandler, err := data("qa", func(gw *gateway.Gateway) (http.Handler, error) { return qa.New(qa.Options{Gateway: gw}) })
 	if err != nil {
@@ -87,6 +92,21 @@ func (f functions) handler() (http.Handler, error) {
 	mux.Handle("GET /health", healthOfAll(map[string]http.Handler{"qa": qaHandler, "completion": completionHandler, "remediation": remediationHandler}))
 	mux.Handle("/", qaHandler) // answers what has no route as a problem
 	return mux, nil
+}
+
+// backends are those that the environment names, each able to fail on purpose.
+func (f functions) backends(models *catalog.Catalog) ([]gateway.Backend, error) {
+	e := env.New(f.getenv)
+	backends := wire.Backends(e, models)
+	if err := e.Err(); err != nil {
+		return nil, err
+	}
+	for i, b := range backends {
+		faulty := fault.Wrap(b.Model)
+		backends[i].Model = faulty
+		f.stack.Faults = append(f.stack.Faults, faulty)
+	}
+	return backends, nil
 }
 
 func (f functions) telemetry(name string) (*telemetry.Client, error) {

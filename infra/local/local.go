@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,8 @@ type Options struct {
 	// Speed is how many times faster than the process's the stand-in's clock runs; 1 when 0. The guards' windows shrink
 	// by the same factor, since they are meant to be compared with monitors' windows.
 	Speed float64
+	// Getenv names the model backends, as for the deployed functions; nil is the embedded model.
+	Getenv func(string) string
 }
 
 // Stack is a running system.
@@ -58,9 +61,27 @@ type Stack struct {
 	HTTP    *http.Client
 	Datadog *ddfake.Datadog
 	Clock   *ddfake.Clock
-	Faults  *fault.Model
+	// Faults make the models misbehave, one for each backend on the route.
+	Faults Faults
 
 	cleanups []cleanup
+}
+
+// Faults are the faults of all backends.
+type Faults []*fault.Model
+
+// Set makes every backend misbehave.
+func (f Faults) Set(what fault.Fault) {
+	for _, m := range f {
+		m.Set(what)
+	}
+}
+
+// Clear ends the fault of every backend.
+func (f Faults) Clear() {
+	for _, m := range f {
+		m.Clear()
+	}
 }
 
 // cleanup ends one part of the stack.
@@ -72,9 +93,9 @@ type cleanup struct {
 // Close ends everything, last begun first, and joins what went wrong.
 func (s *Stack) Close(ctx context.Context) error {
 	var errs []error
-	for i := len(s.cleanups) - 1; i >= 0; i-- {
-		if err := s.cleanups[i].end(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("close %s: %w", s.cleanups[i].name, err))
+	for _, c := range slices.Backward(s.cleanups) {
+		if err := c.end(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", c.name, err))
 		}
 	}
 	s.cleanups = nil
@@ -143,11 +164,11 @@ func newStack(opts Options, calls *http.Client) (*Stack, error) {
 
 // listen opens the sockets: the agent's and DogStatsD's first, since the SDKs look for them as they start.
 func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) error {
-	agent, err := s.serve("agent", "127.0.0.1:0", s.Datadog.Intake().Agent())
+	agent, err := s.serve(ctx, "agent", "127.0.0.1:0", s.Datadog.Intake().Agent())
 	if err != nil {
 		return err
 	}
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+	packets, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for DogStatsD: %w", err)
 	}
@@ -156,10 +177,10 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 			s.logger().Error("DogStatsD intake ended", slog.String("error.message", err.Error()))
 		}
 	})
-	if s.DatadogURL, err = s.serve("stand-in's page", opts.DatadogListen, s.Datadog.API()); err != nil {
+	if s.DatadogURL, err = s.serve(ctx, "stand-in's page", opts.DatadogListen, s.Datadog.API()); err != nil {
 		return err
 	}
-	if s.URL, err = s.serve("functions", opts.Listen, mux); err != nil {
+	if s.URL, err = s.serve(ctx, "functions", opts.Listen, mux); err != nil {
 		return err
 	}
 	sink := datadog.Start(ctx, datadog.Config{
@@ -171,8 +192,8 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 }
 
 // serve serves a handler until Close, and returns its URL.
-func (s *Stack) serve(name, address string, h http.Handler) (url string, err error) {
-	l, err := net.Listen("tcp", address)
+func (s *Stack) serve(ctx context.Context, name, address string, h http.Handler) (url string, err error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return "", fmt.Errorf("listen for the %s: %w", name, err)
 	}
@@ -209,7 +230,10 @@ func (s *Stack) assemble(ctx context.Context, opts Options, sink telemetry.Sink,
 	if err != nil {
 		return err
 	}
-	f := functions{stack: s, sink: sink, store: store, keys: keys, secrets: secrets, speed: max(opts.Speed, 1)}
+	f := functions{stack: s, sink: sink, store: store, keys: keys, secrets: secrets, getenv: opts.Getenv, speed: max(opts.Speed, 1)}
+	if f.getenv == nil {
+		f.getenv = func(string) string { return "" }
+	}
 	handler, err := f.handler()
 	if err != nil {
 		return err

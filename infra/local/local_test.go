@@ -64,7 +64,7 @@ func TestTelemetryArrivesOverTheRealFormats(t *testing.T) {
 	}
 	counts := s.Datadog.Intake().Counts()
 	for kind, want := range map[string]int{"workflow": 1, "retrieval": 1, "llm": 1, "task": 1} {
-		if got := counts.LLMSpans[kind]; int(got) != want {
+		if got := counts.LLMSpans[kind]; got != want {
 			t.Errorf("%d LLM Observability spans of kind %s, want %d", got, kind, want)
 		}
 	}

@@ -24,14 +24,15 @@ type commands struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if !errors.Is(err, errFailed) {
-			fmt.Fprintln(os.Stderr, "lrcp:", err)
-		}
-		stop()
-		os.Exit(1)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err == nil {
+		return
 	}
+	if !errors.Is(err, errFailed) {
+		fmt.Fprintln(os.Stderr, "lrcp:", err)
+	}
+	os.Exit(1)
 }
 
 // run parses the arguments and runs the chosen command.

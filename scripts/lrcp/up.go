@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/local"
@@ -19,7 +20,7 @@ type upCommand struct {
 
 // Run implements the command.
 func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
-	stack, err := local.Start(ctx, local.Options{Listen: c.Listen, DatadogListen: c.Datadog, StateDir: c.State, Speed: c.Speed})
+	stack, err := local.Start(ctx, local.Options{Listen: c.Listen, DatadogListen: c.Datadog, StateDir: c.State, Speed: c.Speed, Getenv: os.Getenv})
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,11 @@ func (r *Reader) read(ctx context.Context) *snapshot {
 		r.current.Store(next)
 		return next, nil
 	})
-	return v.(*snapshot)
+	next, ok := v.(*snapshot)
+	if !ok { // never: the function above returns nothing else
+		return r.current.Load()
+	}
+	return next
 }
 
 // report logs the changes between readable and not, not every failed read.

@@ -33,8 +33,7 @@ func Decode(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return &Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
 		}
 		return &Problem{Status: http.StatusBadRequest, Detail: "the body could not be read", Err: err}
@@ -107,8 +106,7 @@ func object(body []byte) (map[string]json.RawMessage, []FieldError, error) {
 func syntaxError(body []byte) error {
 	var raw json.RawMessage
 	err := json.NewDecoder(bytes.NewReader(body)).Decode(&raw)
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("the body is not valid JSON at byte %d", syntax.Offset)
 	}
 	return errors.New("the body is not valid JSON: it ends too early")
@@ -139,8 +137,7 @@ func assign(members map[string]json.RawMessage, target reflect.Value) []FieldErr
 }
 
 func fieldError(name string, err error) FieldError {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if wrong.Field != "" {
 			name += "." + wrong.Field
 		}

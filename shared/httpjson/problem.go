@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
@@ -36,14 +37,15 @@ type Problem struct {
 
 // Error says what is wrong, with the cause.
 func (p *Problem) Error() string {
-	s := fmt.Sprintf("%d %s", p.Status, p.Detail)
+	var s strings.Builder
+	fmt.Fprintf(&s, "%d %s", p.Status, p.Detail)
 	for _, e := range p.Errors {
-		s += fmt.Sprintf("; %s: %s", e.Field, e.Detail)
+		fmt.Fprintf(&s, "; %s: %s", e.Field, e.Detail)
 	}
 	if p.Err != nil {
-		s += ": " + p.Err.Error()
+		fmt.Fprintf(&s, ": %v", p.Err)
 	}
-	return s
+	return s.String()
 }
 
 // Unwrap returns the internal cause.
@@ -74,8 +76,7 @@ var kinds = map[llm.Kind]struct {
 // FromError returns the problem that callers see for err: err itself when it is a *Problem, or what the table says of
 // its llm.Kind. Overload carries a Retry-After, of one second when the provider did not say.
 func FromError(err error) *Problem {
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
 	e := llm.AsError(err)

@@ -57,8 +57,7 @@ func now(edit func(*remediation.Request)) remediation.Request {
 }
 
 func reason(err error) remediation.Reason {
-	var refusal *remediation.Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*remediation.Refusal](err); ok {
 		return refusal.Reason
 	}
 	return ""

@@ -144,14 +144,15 @@ type Refusal struct {
 
 // Error says why the call was refused.
 func (r *Refusal) Error() string {
-	s := fmt.Sprintf("remediation refused (%s): %s", r.Reason, r.Detail)
+	var s strings.Builder
+	fmt.Fprintf(&s, "remediation refused (%s): %s", r.Reason, r.Detail)
 	for _, f := range r.Fields {
-		s += "; " + f.Field + " " + f.Detail
+		fmt.Fprintf(&s, "; %s %s", f.Field, f.Detail)
 	}
 	if r.Err != nil {
-		s += ": " + r.Err.Error()
+		fmt.Fprintf(&s, ": %v", r.Err)
 	}
-	return s
+	return s.String()
 }
 
 // Unwrap returns the internal cause.

@@ -267,7 +267,7 @@ func TestRevert(t *testing.T) {
 
 func TestDryRunSaysWhatARealOneDoes(t *testing.T) {
 	state := switched("a", "standard", 30)
-	real, refusal := plan(call(nil), state)
+	applied, refusal := plan(call(nil), state)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -275,8 +275,8 @@ func TestDryRunSaysWhatARealOneDoes(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
-	real.Result, real.Write = remediation.DryRun, nil
-	if diff := cmp.Diff(real, dry); diff != "" {
+	applied.Result, applied.Write = remediation.DryRun, nil
+	if diff := cmp.Diff(applied, dry); diff != "" {
 		t.Errorf("dry run (-want +got):\n%s", diff)
 	}
 	if _, refusal := plan(call(func(r *remediation.Request) { r.DryRun = true }), switched("a", "economy", 1)); refusal == nil || refusal.Reason != remediation.Cooldown {

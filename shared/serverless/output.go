@@ -29,7 +29,7 @@ type output struct {
 func openTelemetry(ctx context.Context, cfg config, e *env.Env, log *slog.Logger) (output, error) {
 	c := datadog.ConfigFromEnv(e)
 	if e.Err() != nil {
-		return output{sink: &telemetry.Memory{}, close: func(context.Context) error { return nil }}, nil
+		return output{sink: &telemetry.Memory{}, close: func(context.Context) error { return nil }}, nil //nolint:nilerr // run reports it, together with what else is wrong
 	}
 	var errs []error
 	for name, value := range datadog.Defaults() {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/telemetry"
@@ -69,8 +70,8 @@ func Wrap(f Function, o Options) http.Handler {
 		authenticate(f.Auth),
 	}
 	h := routed(f.Handler)
-	for i := len(chain) - 1; i >= 0; i-- {
-		h = chain[i](h)
+	for _, around := range slices.Backward(chain) {
+		h = around(h)
 	}
 	return h
 }

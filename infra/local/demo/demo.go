@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/llm-reliability/control-plane/infra/local"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake"
-	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/control"
 )
 
@@ -23,7 +23,7 @@ type Options struct {
 	// Datadog is the stand-in, Clock its clock, Faults the model that misbehaves.
 	Datadog *ddfake.Datadog
 	Clock   *ddfake.Clock
-	Faults  *fault.Model
+	Faults  local.Faults
 	// Document is what questions are asked about: some pages of prose.
 	Document string
 	// Emit gets each line of the timeline as it happens; it is called by one goroutine at a time.

@@ -162,8 +162,8 @@ func (n *binary) precedence() int {
 }
 
 func (n *binary) String() string {
-	side := func(c node, min int) string {
-		if b, ok := c.(*binary); ok && b.precedence() < min {
+	side := func(c node, least int) string {
+		if b, ok := c.(*binary); ok && b.precedence() < least {
 			return "(" + c.String() + ")"
 		}
 		return c.String()

@@ -314,11 +314,11 @@ func normalize(tags []string) ([]string, string) {
 }
 
 func floor(t, step int64) int64 {
-	if r := t % step; r < 0 {
-		return t - r - step
-	} else {
-		return t - r
+	r := t % step
+	if r < 0 {
+		r += step
 	}
+	return t - r
 }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }

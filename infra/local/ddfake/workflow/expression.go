@@ -10,7 +10,7 @@ import (
 
 var (
 	identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	// A path is a name, then names behind dots and indexes in brackets: Steps.Switch_model.body.overrides[0].id
+	// A path is a name, then names behind dots and indexes in brackets: Steps.Switch_model.body.overrides[0].id.
 	pathForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_-]+|\[[0-9]{1,6}\])*$`)
 	pathPart = regexp.MustCompile(`[A-Za-z0-9_-]+`)
 )

@@ -197,8 +197,9 @@ func newRequest(ctx context.Context, in map[string]any) (*http.Request, error) {
 
 // decodeBody returns a JSON body as its value, and any other as text.
 func decodeBody(resp *http.Response, raw []byte) (any, error) {
-	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") || len(raw) == 0 {
+	// A content type that can't be read is not JSON, as none is.
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if media != "application/json" && !strings.HasSuffix(media, "+json") || len(raw) == 0 {
 		return strings.ToValidUTF8(string(raw), "�"), nil
 	}
 	var body any
