@@ -125,7 +125,7 @@ func TestRepeatAfterTheLookbackIsStillTheFirstAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(48 * time.Hour)
+		<-time.After(48 * time.Hour)
 		again, err := f.Apply(t.Context(), now(nil))
 		if err != nil || again.Result != remediation.AlreadyApplied || again.After.Model != first.After.Model || again.Before.Model != first.Before.Model {
 			t.Errorf("got %+v, %v, want the first answer again", again, err)
@@ -199,7 +199,7 @@ func TestReport(t *testing.T) {
 			if _, err := f.Apply(t.Context(), now(func(r *remediation.Request) { r.ID, r.Source.Cycle = id, id })); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(6 * time.Minute)
+			<-time.After(6 * time.Minute)
 		}
 		got, err := f.Report(t.Context(), time.Hour, 1)
 		if err != nil {

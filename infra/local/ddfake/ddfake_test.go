@@ -46,11 +46,11 @@ func TestLoop(t *testing.T) {
 		go func() { defer close(done); d.Run(ctx) }()
 		for range 5 {
 			d.Intake().Datagram([]byte("toy.errors:1|d|#function:qa\ntoy.errors:1|d|#function:qa\n"))
-			time.Sleep(30 * time.Second)
+			<-time.After(30 * time.Second)
 		}
 		for range 15 {
 			d.Intake().Datagram([]byte("toy.errors:0|d|#function:qa"))
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 		}
 		cancel()
 		<-done

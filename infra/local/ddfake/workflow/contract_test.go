@@ -78,7 +78,7 @@ func TestMonitorsWorkflowsAndTheFunctionFit(t *testing.T) {
 					t.Errorf("the override holds for %v, want %v", got, want)
 				}
 
-				time.Sleep(time.Hour)
+				<-time.After(time.Hour)
 				transition.From, transition.Kind, transition.At = monitor.Alert, monitor.KindRenotify, time.Now()
 				notify()
 				if o := only(t, store); o.Active(time.Now()) {
@@ -90,7 +90,7 @@ func TestMonitorsWorkflowsAndTheFunctionFit(t *testing.T) {
 				env := environment(t, inProcess(remediationFunction(t, store)), &sinks{})
 				transition := monitor.Transition{Tags: test.tags, From: monitor.OK, To: monitor.Alert, Kind: monitor.KindAlert, Value: 1, Threshold: 1, At: time.Now(), TriggeredAt: time.Now(), LastTriggeredAt: time.Now()}
 				start(t, m, transition, workflows, env)
-				time.Sleep(8 * time.Minute)
+				<-time.After(8 * time.Minute)
 				transition.From, transition.To, transition.Kind, transition.At = monitor.Alert, monitor.OK, monitor.KindRecovery, time.Now()
 				start(t, m, transition, workflows, env)
 				if o := only(t, store); o.Ended == nil || !o.Ended.At.Equal(time.Now()) {
