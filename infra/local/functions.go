@@ -105,6 +105,7 @@ func (f functions) backends(models *catalog.Catalog) ([]gateway.Backend, error) 
 		faulty := fault.Wrap(b.Model)
 		backends[i].Model = faulty
 		f.stack.Faults = append(f.stack.Faults, faulty)
+		f.stack.Providers = append(f.stack.Providers, b.Provider)
 	}
 	return backends, nil
 }

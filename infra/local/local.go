@@ -61,8 +61,9 @@ type Stack struct {
 	HTTP    *http.Client
 	Datadog *ddfake.Datadog
 	Clock   *ddfake.Clock
-	// Faults make the models misbehave, one for each backend on the route.
-	Faults Faults
+	// Providers are those of the models on the route; Faults make them misbehave, one for each.
+	Providers []string
+	Faults    Faults
 
 	cleanups []cleanup
 }

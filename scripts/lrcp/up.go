@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/local"
+	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 )
 
 // upCommand runs the local stack.
@@ -38,7 +41,7 @@ func welcome(s *local.Stack) string {
 
   functions            %[1]s
   stand-in for Datadog %[2]s   (open it: monitors, timeline, workflow runs, spans)
-  model                embedded: ranks the sentences of the document that you send; no download
+  models               %[5]s
   API key              %[3]s
   control secret       %[4]s
 
@@ -63,5 +66,14 @@ Try:
   curl -sS %[1]s/health
 
 Ctrl-C stops.
-`, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret)
+`, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret, models(s.Providers))
+}
+
+// models names the providers on the route, and says what the embedded one is.
+func models(providers []string) string {
+	names := slices.Clone(providers)
+	if i := slices.Index(names, embedded.Provider); i >= 0 {
+		names[i] += " (ranks the sentences of the document that you send; no download)"
+	}
+	return strings.Join(names, ", then ")
 }
