@@ -124,9 +124,10 @@ func InProcess(ctx context.Context, opts Options) (*Stack, error) {
 	}
 	s.URL, s.HTTP = "http://functions.internal", &http.Client{Transport: mux}
 	sink := s.Datadog.Sink("service:"+service, "env:"+environment, "version:"+version)
-	if err := s.assemble(ctx, opts, sink, mux); err != nil {
+	if err := s.assemble(opts, sink, mux); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}
+	s.background("stand-in", s.Datadog.Run)
 	return s, nil
 }
 
@@ -163,12 +164,14 @@ func newStack(opts Options, calls *http.Client) (*Stack, error) {
 	return &Stack{APIKey: rand.Text(), ControlSecret: rand.Text() + rand.Text(), Datadog: dd, Clock: clock}, nil
 }
 
-// listen opens the sockets: the agent's and DogStatsD's first, since the SDKs look for them as they start.
+// listen opens the sockets: the agent's and DogStatsD's first, since the SDKs look for them as they start. The functions
+// are served when everything that they need is there, and end before it.
 func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) error {
-	agent, err := s.serve(ctx, "agent", "127.0.0.1:0", s.Datadog.Intake().Agent())
+	agent, err := listen(ctx, "agent", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+	s.serve("agent", agent, s.Datadog.Intake().Agent())
 	packets, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for DogStatsD: %w", err)
@@ -178,37 +181,63 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 			s.logger().Error("DogStatsD intake ended", slog.String("error.message", err.Error()))
 		}
 	})
-	if s.DatadogURL, err = s.serve(ctx, "stand-in's page", opts.DatadogListen, s.Datadog.API()); err != nil {
+	page, err := listen(ctx, "stand-in's page", opts.DatadogListen)
+	if err != nil {
 		return err
 	}
-	if s.URL, err = s.serve(ctx, "functions", opts.Listen, mux); err != nil {
+	s.serve("stand-in's page", page, s.Datadog.API())
+	functions, err := listen(ctx, "functions", opts.Listen)
+	if err != nil {
 		return err
 	}
+	s.URL, s.DatadogURL = url(functions), url(page)
 	sink := datadog.Start(ctx, datadog.Config{
 		Enabled: true, LLMObs: true, Service: service, Env: environment, Version: version, MLApp: service,
-		AgentURL: agent, StatsdAddr: packets.LocalAddr().String(), Capture: datadog.CaptureTruncated, Function: "local", Logger: s.logger(),
+		AgentURL: url(agent), StatsdAddr: packets.LocalAddr().String(), Capture: datadog.CaptureTruncated, Function: "local", Logger: s.logger(),
 	})
-	s.onClose("telemetry", sink.Close)
-	return s.assemble(ctx, opts, sink, mux)
+	s.onClose("telemetry", func(ctx context.Context) error {
+		if err := sink.Close(ctx); err != nil {
+			// What did not arrive is counted already; it is no reason for the stack to have failed.
+			s.logger().Warn("telemetry not acknowledged", slog.String("error.message", err.Error()))
+		}
+		return nil
+	})
+	if err := s.assemble(opts, sink, mux); err != nil {
+		return errors.Join(err, functions.Close())
+	}
+	s.serve("functions", functions, mux)
+	s.background("stand-in", s.Datadog.Run)
+	return nil
 }
 
-// serve serves a handler until Close, and returns its URL.
-func (s *Stack) serve(ctx context.Context, name, address string, h http.Handler) (url string, err error) {
+func listen(ctx context.Context, name, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return "", fmt.Errorf("listen for the %s: %w", name, err)
+		return nil, fmt.Errorf("listen for the %s: %w", name, err)
 	}
+	return l, nil
+}
+
+func url(l net.Listener) string { return "http://" + l.Addr().String() }
+
+// serve serves a handler until Close, which lets requests under way finish while there is time.
+func (s *Stack) serve(name string, l net.Listener, h http.Handler) {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	s.onClose(name, func(ctx context.Context) error {
+		const grace = 3 * time.Second
+		ctx, cancel := context.WithTimeout(ctx, grace)
+		defer cancel()
 		err := server.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
 		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}
 		return err
 	})
-	return "http://" + l.Addr().String(), nil
 }
 
 // logger writes the functions' log lines into the stand-in's intake.
@@ -217,7 +246,7 @@ func (s *Stack) logger() *slog.Logger {
 }
 
 // assemble opens the control state, puts the functions together, and brings the assets up.
-func (s *Stack) assemble(ctx context.Context, opts Options, sink telemetry.Sink, mux *lateHandler) error {
+func (s *Stack) assemble(opts Options, sink telemetry.Sink, mux *lateHandler) error {
 	store, err := bolt.Open(bolt.Options{Path: filepath.Join(opts.StateDir, "control.db")})
 	if err != nil {
 		return err
@@ -240,11 +269,7 @@ func (s *Stack) assemble(ctx context.Context, opts Options, sink telemetry.Sink,
 		return err
 	}
 	mux.set(handler)
-	if err := s.deployAssets(); err != nil {
-		return err
-	}
-	s.background("stand-in", s.Datadog.Run)
-	return nil
+	return s.deployAssets()
 }
 
 func sum(key string) string {
