@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -88,6 +89,8 @@ type Options struct {
 type Client struct {
 	opts    Options
 	metrics map[string]Metric
+	// failing is whether the last flush was not acknowledged.
+	failing atomic.Bool
 }
 
 // New checks the options and returns a Client.
@@ -174,15 +177,19 @@ func (c *Client) Logger() *slog.Logger {
 
 // Flush waits, at most for FlushTimeout, until what was recorded is acknowledged. It is called once at the end of every
 // request, before the response ends, because the platform may freeze the process right after. What it could not
-// deliver is logged; the sink counts it.
+// deliver the sink counts; the log says when deliveries begin to fail and when they work again, not each time.
 func (c *Client) Flush(ctx context.Context) {
 	if c == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.FlushTimeout)
 	defer cancel()
-	if err := c.opts.Sink.Flush(ctx); err != nil {
+	err := c.opts.Sink.Flush(ctx)
+	switch failed := c.failing.Swap(err != nil); {
+	case err != nil && !failed:
 		c.opts.Logger.WarnContext(ctx, "telemetry not acknowledged", slog.String("error.message", err.Error()))
+	case err == nil && failed:
+		c.opts.Logger.InfoContext(ctx, "telemetry acknowledged again")
 	}
 }
 
