@@ -123,7 +123,10 @@ func InProcess(ctx context.Context, opts Options) (*Stack, error) {
 		return nil, err
 	}
 	s.URL, s.HTTP = "http://functions.internal", &http.Client{Transport: mux}
-	sink := s.Datadog.Sink("service:"+service, "env:"+environment, "version:"+version)
+	sink, err := s.Datadog.Sink("service:"+service, "env:"+environment, "version:"+version)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.assemble(opts, sink, mux); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}

@@ -5,24 +5,29 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/intake"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
+	"github.com/llm-reliability/control-plane/shared/telemetry/dogstatsd"
 )
 
 // Sink returns a telemetry sink that feeds the stand-in within the process, without SDK and sockets, so that whole loops
 // run on virtual time. Tags, such as "service:a", go to every point and event. It makes LLM Observability spans but no
 // APM traces.
-func (d *Datadog) Sink(tags ...string) telemetry.Sink {
-	return &sink{intake: d.intake, tags: tags}
+func (d *Datadog) Sink(tags ...string) (telemetry.Sink, error) {
+	statsd, err := dogstatsd.New(dogstatsd.Options{Writer: datagrams{d.intake}, Tags: tags})
+	if err != nil {
+		return nil, fmt.Errorf("make telemetry sink: %w", err)
+	}
+	return &sink{intake: d.intake, tags: tags, statsd: statsd}, nil
 }
 
 type sink struct {
 	intake *intake.Intake
 	tags   []string
+	statsd *dogstatsd.Client
 	spans  atomic.Uint64
 }
 
@@ -82,40 +87,24 @@ func (s *sink) Record(ctx context.Context, e *telemetry.Exchange) {
 	s.intake.AddLLMSpans(spans...)
 }
 
-// plain keeps what parts a datagram out of its values.
-var plain = strings.NewReplacer(",", "_", "|", "_", "\n", "_")
-
-func (s *sink) appendTags(b []byte, tags []string) []byte {
-	separator := "|#"
-	for _, list := range [][]string{s.tags, tags} {
-		for _, tag := range list {
-			b = append(append(b, separator...), plain.Replace(tag)...)
-			separator = ","
-		}
-	}
-	return b
-}
-
-// Emit implements telemetry.Sink: each point goes through the intake as a datagram of its own.
+// Emit implements telemetry.Sink.
 func (s *sink) Emit(points []telemetry.Point) {
-	for _, p := range points {
-		b := append([]byte(p.Metric), ':')
-		b = append(strconv.AppendFloat(b, p.Value, 'g', -1, 64), "|d"...)
-		s.intake.Datagram(s.appendTags(b, p.Tags))
-	}
+	s.statsd.Emit(points)
+	s.statsd.Flush()
 }
 
 // Event implements telemetry.Sink.
 func (s *sink) Event(_ context.Context, e telemetry.Event) {
-	title, text := strings.ReplaceAll(e.Title, "\n", `\n`), strings.ReplaceAll(e.Text, "\n", `\n`)
-	b := fmt.Appendf(nil, "_e{%d,%d}:%s|%s", len(title), len(text), title, text)
-	if e.Type != "" {
-		b = fmt.Appendf(b, "|t:%s", e.Type)
-	}
-	if e.AggregationKey != "" {
-		b = fmt.Appendf(b, "|k:%s", plain.Replace(e.AggregationKey))
-	}
-	s.intake.Datagram(s.appendTags(b, e.Tags))
+	s.statsd.Event(e)
+	s.statsd.Flush()
+}
+
+// datagrams hands what is written to the intake, as a socket would.
+type datagrams struct{ intake *intake.Intake }
+
+func (d datagrams) Write(p []byte) (int, error) {
+	d.intake.Datagram(p)
+	return len(p), nil
 }
 
 // Flush implements telemetry.Sink; everything has arrived already.

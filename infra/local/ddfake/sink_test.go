@@ -23,7 +23,11 @@ func TestSink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := telemetry.New(telemetry.Options{Sink: d.Sink("service:a", "env:x,y|z"), Logger: slog.New(slog.DiscardHandler), Function: "qa"})
+	sink, err := d.Sink("service:a", "env:x,y|z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := telemetry.New(telemetry.Options{Sink: sink, Logger: slog.New(slog.DiscardHandler), Function: "qa"})
 	if err != nil {
 		t.Fatal(err)
 	}
