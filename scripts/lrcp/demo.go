@@ -17,7 +17,7 @@ import (
 
 // demoCommand plays the failures.
 type demoCommand struct {
-	Speed    float64  `help:"How many times faster than the wall clock the stand-in's clock runs." default:"200"`
+	Speed    float64  `help:"How many times faster than the wall clock the stand-in's clock runs." default:"250"`
 	JSON     bool     `name:"json" help:"One JSON document a line: the timeline, then the result."`
 	Scenario []string `help:"Play only these: cost, latency, quality."`
 }
