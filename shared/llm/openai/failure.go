@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -131,14 +132,22 @@ func (s said) kind(otherwise llm.Kind) llm.Kind {
 	return otherwise
 }
 
-// String is the message for logs, short, with a colon before it; empty when nothing was said.
+// known is the form of the words that servers use for what went wrong. Others are left out, and so is the message: servers quote in them
+// what they were asked, and errors go to logs and spans, where prompts may not go.
+var known = regexp.MustCompile(`^[a-z]{2,20}(_[a-z]{2,20}){0,4}$|^[0-9]{3}$`)
+
+// String is what was said, as far as it can't be a quotation, with a colon before it; empty when nothing is left.
 func (s said) String() string {
-	const most = 300
-	text := strings.TrimSpace(strings.Join([]string{s.kindName, s.code, s.message}, " "))
-	if text == "" {
+	var words []string
+	for _, word := range []string{s.kindName, s.code} {
+		if known.MatchString(word) {
+			words = append(words, word)
+		}
+	}
+	if len(words) == 0 {
 		return ""
 	}
-	return ": " + strings.ToValidUTF8(text[:min(len(text), most)], "")
+	return ": " + strings.Join(words, " ")
 }
 
 // brokenKind is the kind of an error while a stream was read: what is not JSON is garbage, and so is a line without end;
