@@ -4,8 +4,8 @@ package datadog
 
 import "embed"
 
-// FS holds the asset files, one folder for each kind, in the form that Datadog's public API accepts, with placeholders
-// such as ${slo:latency} for what only apply knows.
+// FS holds everything in this folder: the asset files, one folder for each kind, in the form that Datadog's public API accepts, with
+// placeholders such as ${slo:latency} for what only apply knows; their tests, and the playbooks.
 //
-//go:embed connections/*.json monitors/*.json slos/*.json workflows/*.json playbooks/*.md
+//go:embed *
 var FS embed.FS

@@ -17,22 +17,6 @@ import (
 	"unicode/utf8"
 )
 
-// Kind is the kind of an asset.
-type Kind string
-
-// The kinds, in the order in which they are made: each refers only to kinds before it.
-const (
-	Connection Kind = "connection"
-	SLO        Kind = "slo"
-	Workflow   Kind = "workflow"
-	Monitor    Kind = "monitor"
-)
-
-var order = []Kind{Connection, SLO, Workflow, Monitor}
-
-// folder is where the files of a kind are.
-func (k Kind) folder() string { return string(k) + "s" }
-
 // The kinds of placeholder that name no asset.
 const (
 	// Function is a property of a deployed function: ${function:remediation.url}.
@@ -41,13 +25,25 @@ const (
 	Setting = "setting"
 	// Secret is a value that must not be shown: ${secret:control}.
 	Secret = "secret"
+	// User is the identifier of a person at Datadog, found by the address that the setting of the same name holds:
+	// ${user:oncall_primary}.
+	User = "user"
+	// IncidentType is the identifier of an incident type of the organisation: ${incident-type:default}.
+	IncidentType = "incident-type"
+	// ScannerConfiguration is the identifier of the organisation's Sensitive Data Scanner: ${scanner-configuration:id}.
+	ScannerConfiguration = "scanner-configuration"
 )
+
+var outside = []string{Function, Setting, Secret, User, IncidentType, ScannerConfiguration}
 
 // Asset is one asset file.
 type Asset struct {
 	Kind Kind
 	// Key is the name of the file without .json; it is unique in its kind and never changes.
 	Key string
+	// Variant is what follows @ in the name of the file: one of several forms of the same asset, such as an archive on
+	// S3 or on Cloud Storage. Select chooses. It is empty for an asset of one form.
+	Variant string
 	// File is the path in the folder that was loaded, for messages.
 	File string
 	// Body is the request body of Datadog's API, with placeholders.
@@ -62,64 +58,131 @@ func (r Ref) String() string { return "${" + r.Kind + ":" + r.Name + "}" }
 
 // A placeholder has no space after the brace, which sets it apart from Datadog's own inline expressions, ${ … }.
 var (
-	placeholder = regexp.MustCompile(`\$\{([A-Za-z_]+):([^}]*)\}`)
+	placeholder = regexp.MustCompile(`\$\{([A-Za-z_-]+):([^}]*)\}`)
 	refName     = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]*$`)
 )
 
-// Load reads every asset in fsys: <kind>s/<key>.json. It returns them in the order in which they can be made,
-// connections first, and by key within a kind. The error joins every problem found: JSON that is not one object without
-// duplicate keys, a file in a folder of no known kind, and placeholders that are malformed, refer to an asset that
-// does not exist, or to one that can't be made before it.
+// Load reads every asset in fsys, in the folders of the kinds. It returns them in the order in which they can be made: by
+// kind, and within a kind those that others refer to first, then by key. What is in tests and logs/lifecycle are no assets.
+// The error joins every problem found: JSON that is not one object without duplicate keys, a file in a folder of no known
+// kind, and placeholders that are malformed, refer to an asset that does not exist, or to one that can't be made before it.
 func Load(fsys fs.FS) ([]Asset, error) {
-	files, err := fs.Glob(fsys, "*/*.json")
+	var loaded []Asset
+	var problems []error
+	err := fs.WalkDir(fsys, ".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (file == "tests" || file == "logs/lifecycle"):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(file) != ".json":
+			return nil
+		}
+		a, err := read(fsys, file)
+		if err != nil {
+			problems = append(problems, err)
+			return nil
+		}
+		loaded = append(loaded, a)
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list asset files: %w", err)
 	}
-	var loaded []Asset
-	var problems []error
-	for _, file := range files {
-		i := slices.IndexFunc(order, func(k Kind) bool { return k.folder() == path.Dir(file) })
-		if i < 0 {
-			problems = append(problems, fmt.Errorf("%s: the folder is of no known kind", file))
-			continue
-		}
-		body, err := fs.ReadFile(fsys, file)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("read %s: %w", file, err))
-			continue
-		}
-		if _, err := decode(body); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", file, err))
-			continue
-		}
-		loaded = append(loaded, Asset{Kind: order[i], Key: strings.TrimSuffix(path.Base(file), ".json"), File: file, Body: body})
-	}
-	slices.SortFunc(loaded, func(a, b Asset) int {
-		return cmp.Or(slices.Index(order, a.Kind)-slices.Index(order, b.Kind), strings.Compare(a.Key, b.Key))
-	})
-	for i, a := range loaded {
+	for _, a := range loaded {
 		for _, ref := range Refs(a) {
-			if reason := wrong(ref, loaded[:i], loaded); reason != "" {
+			if reason := wrong(ref, a, loaded); reason != "" {
 				problems = append(problems, fmt.Errorf("%s: %s %s", a.File, ref, reason))
 			}
 		}
 	}
-	return loaded, errors.Join(problems...)
+	loaded, err = ordered(loaded)
+	return loaded, errors.Join(append(problems, err)...)
 }
 
-// wrong says what is wrong with a placeholder, given the assets that are made before the one that has it.
-func wrong(ref Ref, before, all []Asset) string {
+// read reads one asset file.
+func read(fsys fs.FS, file string) (Asset, error) {
+	i := slices.IndexFunc(kinds, func(k kindInfo) bool { return k.folder == path.Dir(file) })
+	if i < 0 {
+		return Asset{}, fmt.Errorf("%s: the folder is of no known kind", file)
+	}
+	body, err := fs.ReadFile(fsys, file)
+	if err != nil {
+		return Asset{}, fmt.Errorf("read %s: %w", file, err)
+	}
+	if _, err := decode(body); err != nil {
+		return Asset{}, fmt.Errorf("%s: %w", file, err)
+	}
+	key, variant, _ := strings.Cut(strings.TrimSuffix(path.Base(file), ".json"), "@")
+	if !refName.MatchString(key) || strings.Contains(path.Base(file), "@.") {
+		return Asset{}, fmt.Errorf("%s: the name is not of lower-case letters, digits, hyphens and dots", file)
+	}
+	return Asset{Kind: kinds[i].kind, Key: key, Variant: variant, File: file, Body: body}, nil
+}
+
+// ordered sorts assets into the order in which they can be made. The error names assets of a kind that refer to each other
+// in a circle.
+func ordered(all []Asset) ([]Asset, error) {
+	// depth is how many assets of its own kind must be made before one.
+	depth := map[string]int{}
+	name := func(a Asset) string { return string(a.Kind) + "/" + a.Key }
+	for range all {
+		changed := false
+		for _, a := range all {
+			for _, r := range Refs(a) {
+				if r.Kind == string(a.Kind) && depth[name(a)] <= depth[r.Kind+"/"+r.Name] {
+					depth[name(a)] = depth[r.Kind+"/"+r.Name] + 1
+					changed = true
+				}
+			}
+		}
+		if !changed {
+			break
+		}
+	}
+	var circle []error
+	for _, a := range all {
+		if depth[name(a)] >= len(all) {
+			circle = append(circle, fmt.Errorf("%s: refers to itself, by way of others of its kind", a.File))
+		}
+	}
+	slices.SortFunc(all, func(a, b Asset) int {
+		return cmp.Or(position(a.Kind)-position(b.Kind), depth[name(a)]-depth[name(b)], strings.Compare(a.Key, b.Key), strings.Compare(a.Variant, b.Variant))
+	})
+	return all, errors.Join(circle...)
+}
+
+// Select returns the assets of one form, and of those of several forms the named variant. The error names every asset
+// that has no such variant.
+func Select(all []Asset, variant string) ([]Asset, error) {
+	var out []Asset
+	var problems []error
+	for _, a := range all {
+		if a.Variant == "" || a.Variant == variant {
+			out = append(out, a)
+		}
+	}
+	for _, a := range all {
+		if !slices.ContainsFunc(out, func(b Asset) bool { return a.Kind == b.Kind && a.Key == b.Key }) {
+			problems = append(problems, fmt.Errorf("%s: there is no variant %q of it", a.File, variant))
+		}
+	}
+	return out, errors.Join(problems...)
+}
+
+// wrong says what is wrong with a placeholder of an asset.
+func wrong(ref Ref, of Asset, all []Asset) string {
 	is := func(a Asset) bool { return string(a.Kind) == ref.Kind && a.Key == ref.Name }
 	switch {
 	case !refName.MatchString(ref.Name):
 		return "has a malformed name"
-	case ref.Kind == Function || ref.Kind == Setting || ref.Kind == Secret:
+	case slices.Contains(outside, ref.Kind):
 		return ""
-	case !slices.Contains(order, Kind(ref.Kind)):
+	case position(Kind(ref.Kind)) < 0:
 		return "is of no known kind"
 	case !slices.ContainsFunc(all, is):
 		return "names no asset file"
-	case !slices.ContainsFunc(before, is):
+	case position(Kind(ref.Kind)) > position(of.Kind):
 		return "names an asset that is made later"
 	}
 	return ""
