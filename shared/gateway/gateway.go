@@ -84,6 +84,7 @@ type Call struct {
 	RequestID string
 	Function  string
 	Endpoint  string
+	HTTP      telemetry.HTTP
 	Caller    string
 	Session   string
 	// Model is the tier or the name that the caller asked for; empty leaves the choice to the settings.
@@ -228,7 +229,7 @@ func outcome(kind llm.Kind) telemetry.Outcome {
 
 func newExchange(call Call) *telemetry.Exchange {
 	return &telemetry.Exchange{
-		RequestID: call.RequestID, Function: call.Function, Endpoint: call.Endpoint, Type: call.Request.Type,
+		RequestID: call.RequestID, Function: call.Function, Endpoint: call.Endpoint, HTTP: call.HTTP, Type: call.Request.Type,
 		Caller: call.Caller, Session: call.Session, Start: call.Start, Cache: telemetry.CacheOff,
 		Messages: call.Request.Messages, Question: call.Request.Question, Document: call.Request.Document,
 		PromptID: call.PromptID, PromptVersion: call.PromptVersion,

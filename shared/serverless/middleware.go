@@ -123,8 +123,8 @@ func recovery(log *slog.Logger) func(http.Handler) http.Handler {
 					return
 				}
 				out.failed = fmt.Errorf("panic: %v", v)
-				log.ErrorContext(r.Context(), "panic", slog.String("request_id", RequestID(r.Context())),
-					slog.String("error.message", fmt.Sprint(v)), slog.String("error.stack", string(debug.Stack())))
+				log.ErrorContext(r.Context(), "panic", slog.String("http.request_id", RequestID(r.Context())),
+					slog.String("http.method", r.Method), slog.String("error.kind", "panic"), slog.String("error.message", fmt.Sprint(v)), slog.String("error.stack", string(debug.Stack())))
 				p := &httpjson.Problem{Status: http.StatusInternalServerError, Detail: "an internal error occurred"}
 				if out.status == 0 {
 					WriteError(out, r, p)

@@ -95,7 +95,7 @@ var catalogue = []Metric{
 	{Name: "llm.quality.ungrounded", Kind: Count, Unit: "request", Description: "Answers that their document does not support.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.Quality != nil && e.Quality.Ungrounded) }},
 	{Name: "llm.safety.block", Kind: Count, Unit: "request", Description: "Requests or answers withheld by a safety filter, the provider's or ours.", Tags: requestTags,
-		Value: func(e *Exchange) (float64, bool) { return one(e.Safety.Blocked || e.ErrorType == "blocked") }},
+		Value: func(e *Exchange) (float64, bool) { return one(e.blocked()) }},
 	{Name: "llm.safety.prompt_injection", Kind: Count, Unit: "request", Description: "Requests whose prompt looks like an injection.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.Safety.InjectionSuspected) }},
 	{Name: "llm.safety.token_abuse", Kind: Count, Unit: "request", Description: "Requests that look made to burn tokens.", Tags: requestTags,

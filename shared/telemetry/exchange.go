@@ -46,6 +46,7 @@ type Exchange struct {
 	// Function is the deployed function, Endpoint the route pattern's path, such as "/qa".
 	Function string
 	Endpoint string
+	HTTP     HTTP
 	Type     llm.RequestType
 	// Caller is the name of the API key that was used; "anonymous" where none is required.
 	Caller string
@@ -94,6 +95,14 @@ type Exchange struct {
 	Status int
 	// Degraded names the optional parts that did not work: "control", "cache", "quality", "catalog".
 	Degraded []string
+}
+
+// HTTP is what a log line tells of the request as it came in. It is the caller's text: it never becomes a tag.
+type HTTP struct {
+	Method string
+	// URL is without its query, which is no part of any endpoint and may hold anything.
+	URL       string
+	UserAgent string
 }
 
 // OverrideRef names an override in force.
@@ -153,6 +162,9 @@ func (e *Exchange) usage() (llm.Usage, bool) {
 	}
 	return *e.Usage, true
 }
+
+// blocked is whether a safety filter, ours or the provider's, withheld the request or its answer.
+func (e *Exchange) blocked() bool { return e.Safety.Blocked || e.ErrorType == "blocked" }
 
 // attempts counts the attempts that keep accepts; ok is false when there are none.
 func (e *Exchange) attempts(keep func(Attempt) bool) (float64, bool) {

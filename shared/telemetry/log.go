@@ -63,15 +63,23 @@ func level(e *Exchange) slog.Level {
 
 // LogAttrs returns the attributes of an exchange's log line. They never hold prompts or answers.
 func LogAttrs(e *Exchange) []slog.Attr {
-	attrs := make([]slog.Attr, 0, 28)
+	attrs := make([]slog.Attr, 0, 36)
 	str := func(key, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
+	flag := func(key string, set bool) {
+		if set {
+			attrs = append(attrs, slog.Bool(key, true))
+		}
+	}
 	str("http.request_id", e.RequestID)
 	str("llm.function", e.Function)
-	str("http.url_details.path", e.Endpoint)
+	str("http.method", e.HTTP.Method)
+	str("http.url", e.HTTP.URL)
+	str("http.route", e.Endpoint)
+	str("http.useragent", e.HTTP.UserAgent)
 	str("llm.request.type", string(e.Type))
 	str("llm.caller", e.Caller)
 	str("llm.tier", e.Tier)
@@ -100,10 +108,15 @@ func LogAttrs(e *Exchange) []slog.Attr {
 		if q.Groundedness != nil {
 			attrs = append(attrs, slog.Float64("llm.quality.groundedness", *q.Groundedness))
 		}
+		flag("llm.quality.ungrounded", q.Ungrounded)
 	}
 	if s := e.Safety; s.PromptInjection > 0 {
 		attrs = append(attrs, slog.Float64("llm.safety.prompt_injection", s.PromptInjection))
 	}
+	// What the security pipeline sorts by; the same conditions as those of the llm.safety metrics.
+	flag("llm.safety.injection_suspected", e.Safety.InjectionSuspected)
+	flag("llm.safety.token_abuse", e.Safety.TokenAbuse)
+	flag("llm.safety.blocked", e.blocked())
 	if len(e.Safety.PII) > 0 {
 		attrs = append(attrs, slog.Any("llm.safety.pii", e.Safety.PII))
 	}

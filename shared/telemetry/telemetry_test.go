@@ -32,7 +32,7 @@ var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 func answered() *telemetry.Exchange {
 	cost, similarity, groundedness := 0.0025, 0.8, 0.6
 	return &telemetry.Exchange{
-		RequestID: "r1", Function: "qa", Endpoint: "/qa", Type: "qa", Caller: "shop", Session: "s1", Tier: "standard",
+		RequestID: "r1", Function: "qa", Endpoint: "/qa", HTTP: telemetry.HTTP{Method: "POST", URL: "https://qa.example/qa", UserAgent: "shop/1.2"}, Type: "qa", Caller: "shop", Session: "s1", Tier: "standard",
 		Start: start, Duration: 1500 * time.Millisecond, FirstToken: 250 * time.Millisecond,
 		Messages: []llm.Message{{Role: "user", Content: "SECRET prompt"}}, Question: "SECRET question", Document: "SECRET document",
 		Output: "SECRET answer", Finish: "stop", PromptID: "qa", PromptVersion: "1",
@@ -57,6 +57,18 @@ func failed() *telemetry.Exchange {
 		Model:     "a",
 		Provider:  "google",
 		ErrorType: "timeout", Err: context.DeadlineExceeded,
+	}
+}
+
+// blocked is an exchange that our own screen refused before any model was called.
+func blocked() *telemetry.Exchange {
+	return &telemetry.Exchange{
+		RequestID: "r3", Function: "completion", Endpoint: "/v1/chat/completions", Type: "chat", Caller: "shop",
+		HTTP:  telemetry.HTTP{Method: "POST", URL: "https://completion.example/v1/chat/completions"},
+		Start: start, Duration: time.Millisecond, Cache: telemetry.CacheOff, Outcome: telemetry.OutcomeBlocked, Status: 422,
+		Messages:  []llm.Message{{Role: "user", Content: "SECRET prompt"}},
+		Safety:    telemetry.Safety{PromptInjection: 0.9, InjectionSuspected: true, Blocked: true, PII: []string{"card", "email"}},
+		ErrorType: "blocked", Err: errors.New("the prompt looks like an injection"),
 	}
 }
 
@@ -143,6 +155,9 @@ func TestTagsOfPoints(t *testing.T) {
 }
 
 func TestCatalogue(t *testing.T) {
+	// Those of Datadog's units that the catalogue uses. The whole list is in its integrations' validator,
+	// DataDog/integrations-core ddev/src/ddev/cli/validate/metadata_utils.py; the documentation's page lacks "token".
+	units := []string{"millisecond", "token", "dollar", "request", "error", "attempt", "hit", "miss", "fraction", "percent", "operation", "item"}
 	bounded := []string{"function", "endpoint", "model", "provider", "request_type", "outcome", "error_type", "cache", "tier", "caller", "action", "reason"}
 	var names []string
 	for _, m := range telemetry.Catalogue() {
@@ -158,6 +173,9 @@ func TestCatalogue(t *testing.T) {
 		}
 		if m.Unit == "" && m.Name != "product_analytics.conversion_value" {
 			t.Errorf("%s has no unit", m.Name)
+		}
+		if m.Unit != "" && !slices.Contains(units, m.Unit) {
+			t.Errorf("%s has the unit %q, which Datadog does not know", m.Name, m.Unit)
 		}
 		for _, tag := range m.Tags {
 			if !slices.Contains(bounded, tag) {
@@ -216,7 +234,7 @@ func newClient(t *testing.T) (*telemetry.Client, *recorder, *bytes.Buffer) {
 }
 
 func TestTheLogLineOfAnExchange(t *testing.T) {
-	tests := map[string]*telemetry.Exchange{"answered": answered(), "failed": failed(), "empty": {}}
+	tests := map[string]*telemetry.Exchange{"answered": answered(), "failed": failed(), "blocked": blocked(), "empty": {}}
 	for name, e := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -57,12 +58,34 @@ func NewCall(r *http.Request, function string, kind llm.RequestType) gateway.Cal
 		RequestID: serverless.RequestID(r.Context()),
 		Function:  function,
 		Endpoint:  endpoint,
+		HTTP:      telemetry.HTTP{Method: r.Method, URL: address(r), UserAgent: userAgent(r.UserAgent())},
 		Caller:    cmp.Or(serverless.Caller(r.Context()), "anonymous"),
 		Session:   session(r.Header.Get("X-Session-Id")),
 		NoCache:   strings.Contains(r.Header.Get("Cache-Control"), "no-cache"),
 		Start:     time.Now(),
 		Request:   llm.Request{Type: kind},
 	}
+}
+
+// address is the URL that the caller used, without its query. Functions run behind a front end that ends TLS and says so.
+func address(r *http.Request) string {
+	u := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path}
+	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
+		u.Scheme = "https"
+	}
+	return u.String()
+}
+
+// userAgent is a caller's name for itself as logs may hold it: short, and nothing that could be taken for another line.
+func userAgent(name string) string {
+	const most = 256
+	name = strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return -1
+		}
+		return c
+	}, name)
+	return name[:min(len(name), most)]
 }
 
 // session keeps a caller's session ID if it is short and plain, since it goes into spans.
