@@ -2,7 +2,10 @@ package local
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +19,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/remediation"
 	"github.com/llm-reliability/control-plane/functions/wire"
 	"github.com/llm-reliability/control-plane/infra/assets"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
 	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/cache"
 	"github.com/llm-reliability/control-plane/shared/catalog"
@@ -167,10 +171,6 @@ func (s *Stack) deployAssets() error {
 	if err != nil {
 		return err
 	}
-	add := map[assets.Kind]func(key string, raw []byte) (string, error){
-		assets.Connection: s.Datadog.AddConnection, assets.SLO: s.Datadog.AddSLO,
-		assets.Workflow: s.Datadog.AddWorkflow, assets.Monitor: s.Datadog.AddMonitor,
-	}
 	known := map[assets.Ref]string{
 		{Kind: assets.Function, Name: "remediation.url"}: s.URL,
 		{Kind: assets.Secret, Name: "control"}:           s.ControlSecret,
@@ -178,6 +178,11 @@ func (s *Stack) deployAssets() error {
 		{Kind: assets.Setting, Name: "slack_channel"}:    "#llm-reliability",
 	}
 	for _, a := range files {
+		switch a.Kind {
+		case assets.SLO, assets.Workflow, assets.Monitor, assets.Connection:
+		default:
+			continue
+		}
 		body, err := assets.Resolve(a, func(kind, name string) (string, bool) {
 			v, ok := known[assets.Ref{Kind: kind, Name: name}]
 			return v, ok
@@ -185,13 +190,25 @@ func (s *Stack) deployAssets() error {
 		if err != nil {
 			return err
 		}
-		id, err := add[a.Kind](a.Key, body)
-		if err != nil {
+		id := localID(a)
+		if err := s.Datadog.Put(string(a.Kind), id, body); err != nil {
+			if errors.Is(err, monitor.ErrNotEvaluated) {
+				continue
+			}
 			return fmt.Errorf("deploy %s: %w", a.File, err)
 		}
 		known[assets.Ref{Kind: string(a.Kind), Name: a.Key}] = id
 	}
 	return nil
+}
+
+// localID makes up an identifier of the kind's form.
+func localID(a assets.Asset) string {
+	b := sha256.Sum256([]byte(string(a.Kind) + "/" + a.Key))
+	if a.Kind == assets.Monitor {
+		return fmt.Sprint(binary.BigEndian.Uint32(b[:]))
+	}
+	return fmt.Sprintf("%x", b[:16])
 }
 
 // lateHandler serves a handler that is set after its address is known, over a socket or, as a transport, without one.

@@ -8,7 +8,10 @@
 //	mentions          workflow, on-call, incident, Slack, …         nothing leaves the process: deliveries are recorded;
 //	                                                                a workflow that does not exist is a delivery failure
 //	workflows         published, with a monitor trigger             at most 16 at a time
-//	IDs               of Datadog's form                             derived from the asset's key, the same on every run
+//	run IDs           UUIDs                                         the same on every run
+//	logs              pipelines, then the scanner                   the pipelines in the order in which they came, unless an
+//	                                                                order was given; metrics are made of processed logs
+//	Synthetics        from each location                            one run stands for all
 //	retention         months                                        bounded memory; the timeline is kept whole
 //
 // Telemetry intake is in the subpackage intake; monitors, SLOs and metrics are judged by the subpackages of their names.
@@ -18,7 +21,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -63,10 +65,12 @@ type Datadog struct {
 	mu       sync.Mutex
 	slos     map[string]*slo.SLO
 	monitors map[int64]*watched
-	// workflows are kept by handle, connections by ID; recent are the latest starts of each workflow.
+	// workflows and connections are kept by ID; recent are the latest starts of each workflow.
 	workflows   map[string]*workflow.Workflow
 	connections map[string]*workflow.Connection
 	recent      map[string][]time.Time
+	logs        logs
+	checks      checks
 	timeline    []Entry
 	// started, incidents and pages count what was made, for the identifiers.
 	started, incidents, pages int
@@ -86,6 +90,7 @@ func New(opts Options) (*Datadog, error) {
 	d := &Datadog{
 		opts: opts, slots: make(chan struct{}, maxRuns), slos: map[string]*slo.SLO{}, monitors: map[int64]*watched{},
 		workflows: map[string]*workflow.Workflow{}, connections: map[string]*workflow.Connection{}, recent: map[string][]time.Time{},
+		logs: newLogs(), checks: newChecks(),
 	}
 	var err error
 	if d.metrics, err = metric.New(metric.Options{}); err != nil {
@@ -93,7 +98,7 @@ func New(opts Options) (*Datadog, error) {
 	}
 	d.intake, err = intake.New(intake.Options{Metrics: d.metrics, Now: opts.Clock.Now, Profile: opts.Profile, OnEvent: func(e intake.Event) {
 		d.record(Entry{Kind: KindEvent, Text: e.Title, Detail: map[string]any{"text": e.Text, "type": e.Alert, "tags": e.Tags}})
-	}})
+	}, OnLog: d.log})
 	if err != nil {
 		return nil, fmt.Errorf("make intake: %w", err)
 	}
@@ -103,46 +108,12 @@ func New(opts Options) (*Datadog, error) {
 // Intake returns where telemetry goes in.
 func (d *Datadog) Intake() *intake.Intake { return d.intake }
 
-// digest derives the identifier of an asset from its key.
-func digest(kind, key string) [32]byte { return sha256.Sum256([]byte(kind + "/" + key)) }
-
+// uuid derives an identifier, so that it is the same on every run.
 func uuid(kind, key string) string {
-	b := digest(kind, key)
+	b := sha256.Sum256([]byte(kind + "/" + key))
 	// Version 8 of RFC 9562: the content is up to the maker.
 	b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
-}
-
-// AddSLO takes an SLO in the form of Datadog's API and returns its ID. An asset of the same key is replaced.
-func (d *Datadog) AddSLO(key string, raw []byte) (id string, err error) {
-	b := digest("slo", key)
-	id = fmt.Sprintf("%x", b[:16])
-	s, err := slo.Parse(id, raw)
-	if err != nil {
-		return "", fmt.Errorf("add SLO %s: %w", key, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.slos[id] = s
-	return id, nil
-}
-
-// AddMonitor takes a monitor with all its references resolved and returns its ID. An asset of the same key is replaced,
-// and its state begins anew.
-func (d *Datadog) AddMonitor(key string, raw []byte) (id string, err error) {
-	b := digest("monitor", key)
-	number := int64(binary.BigEndian.Uint32(b[:])) + 1
-	m, err := monitor.Parse(number, raw)
-	if err == nil {
-		err = m.Check(d.data())
-	}
-	if err != nil {
-		return "", fmt.Errorf("add monitor %s: %w", key, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.monitors[number] = &watched{Monitor: m}
-	return fmt.Sprint(number), nil
 }
 
 // data is what monitors look at.
@@ -174,6 +145,7 @@ func (d *Datadog) Evaluate(ctx context.Context) {
 			d.deliver(ctx, w.Monitor, t)
 		}
 	}
+	d.startChecks(ctx, now)
 }
 
 // watched returns the monitors in the order of their names.
@@ -185,7 +157,7 @@ func (d *Datadog) watched() []*watched {
 	})
 }
 
-// Wait waits for the workflows that were started.
+// Wait waits for the workflows and Synthetics tests that were started.
 func (d *Datadog) Wait() { d.runs.Wait() }
 
 // Run evaluates once a minute of the stand-in's time until ctx ends, and then waits for what it started.
@@ -202,11 +174,24 @@ func (d *Datadog) deliver(ctx context.Context, m *monitor.Monitor, t monitor.Tra
 		Kind: KindTransition, Monitor: m.Name, From: string(t.From), To: string(t.To), Text: m.Title(t, d.opts.Clock.Wall),
 		Detail: map[string]any{"group": t.Group, "transition": string(t.Kind), "value": fmt.Sprintf("%.4g", t.Value), "threshold": fmt.Sprintf("%.4g", t.Threshold)},
 	})
-	for _, mention := range monitor.Mentions(m.Message(t, d.opts.Clock.Wall)) {
-		e := Entry{Monitor: m.Name, Text: mention.Handle, Detail: map[string]any{"transition": string(t.Kind)}}
+	from := source{name: m.Name, id: m.ID, transition: string(t.Kind)}
+	d.mention(ctx, from, m.Message(t, d.opts.Clock.Wall))
+}
+
+// source is what sends a message: a monitor, or the monitor of a Synthetics test.
+type source struct {
+	name       string
+	id         int64
+	transition string
+}
+
+// mention follows the mentions of a message.
+func (d *Datadog) mention(ctx context.Context, from source, message string) {
+	for _, mention := range monitor.Mentions(message) {
+		e := Entry{Monitor: from.name, Text: mention.Handle, Detail: map[string]any{"transition": from.transition, "to": string(mention.Kind)}}
 		switch mention.Kind {
 		case monitor.MentionWorkflow:
-			d.start(ctx, mention.Handle, trigger{m, mention.Params})
+			d.start(ctx, mention.Handle, trigger{from, mention.Params})
 			continue
 		case monitor.MentionOnCall:
 			e.Kind = KindPage

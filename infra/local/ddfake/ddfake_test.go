@@ -35,10 +35,10 @@ func TestLoop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.AddWorkflow("fix", []byte(toyWorkflow)); err != nil {
+		if err := d.Put("workflow", "fix", []byte(toyWorkflow)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := d.AddMonitor("toy", []byte(toyMonitor)); err != nil {
+		if err := d.Put("monitor", "7", []byte(toyMonitor)); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

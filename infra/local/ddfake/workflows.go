@@ -5,49 +5,22 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/workflow"
 )
 
-// AddConnection takes an action connection with its secrets resolved and returns its ID.
-func (d *Datadog) AddConnection(key string, raw []byte) (id string, err error) {
-	id = uuid("connection", key)
-	c, err := workflow.ParseConnection(id, raw)
-	if err != nil {
-		return "", fmt.Errorf("add connection %s: %w", key, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.connections[id] = c
-	return id, nil
-}
-
-// AddWorkflow takes a workflow with all its references resolved and returns its ID.
-func (d *Datadog) AddWorkflow(key string, raw []byte) (id string, err error) {
-	id = uuid("workflow", key)
-	w, err := workflow.Parse(id, raw)
-	if err != nil {
-		return "", fmt.Errorf("add workflow %s: %w", key, err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.workflows[w.Handle] = w
-	return id, nil
-}
-
 // trigger is what starts a workflow: the transition of a monitor, and the parameters of its mention.
 type trigger struct {
-	monitor *monitor.Monitor
-	params  map[string]string
+	source
+	params map[string]string
 }
 
 // start runs a workflow in a goroutine of its own, unless it does not exist or its rate limit is used up.
 func (d *Datadog) start(ctx context.Context, handle string, t trigger) {
 	failed := func(text string) {
-		d.record(Entry{Kind: KindDeliveryFailure, Monitor: t.monitor.Name, Text: text})
+		d.record(Entry{Kind: KindDeliveryFailure, Monitor: t.name, Text: text})
 	}
 	d.mu.Lock()
-	w := d.workflows[handle]
+	w := d.published(handle)
 	limited := w != nil && d.limited(w)
 	d.started++
 	run := uuid("run", fmt.Sprint(d.started))
@@ -60,23 +33,49 @@ func (d *Datadog) start(ctx context.Context, handle string, t trigger) {
 		failed("the rate limit of the workflow " + w.Name + " is used up")
 		return
 	}
+	d.background(ctx, func() { d.run(ctx, w, run, t) }, func(err error) {
+		failed("the workflow " + w.Name + " was not started: " + err.Error())
+	})
+}
+
+// background runs f in a goroutine of its own when there is a free slot, or tells late why not.
+func (d *Datadog) background(ctx context.Context, f func(), late func(error)) {
+	d.opts.Clock.enter()
 	d.runs.Go(func() {
+		defer d.opts.Clock.leave()
 		select {
 		case d.slots <- struct{}{}:
-			defer func() { <-d.slots }()
-		case <-ctx.Done():
-			failed("the workflow " + w.Name + " was not started: " + ctx.Err().Error())
-			return
+		default:
+			d.opts.Clock.leave()
+			select {
+			case d.slots <- struct{}{}:
+				d.opts.Clock.enter()
+			case <-ctx.Done():
+				d.opts.Clock.enter()
+				late(ctx.Err())
+				return
+			}
 		}
-		d.run(ctx, w, run, t)
+		defer func() { <-d.slots }()
+		f()
 	})
+}
+
+// published returns the workflow that a mention of the handle starts. The caller holds the lock.
+func (d *Datadog) published(handle string) *workflow.Workflow {
+	for _, w := range d.workflows {
+		if w.Handle == handle {
+			return w
+		}
+	}
+	return nil
 }
 
 // run executes a workflow and records what it does. What it sees of time is the process's: its timestamps leave the
 // stand-in. Its waits are the stand-in's.
 func (d *Datadog) run(ctx context.Context, w *workflow.Workflow, id string, t trigger) {
 	record := func(e Entry) {
-		e.Monitor, e.Workflow, e.Run = t.monitor.Name, w.Name, id
+		e.Monitor, e.Workflow, e.Run = t.name, w.Name, id
 		d.record(e)
 	}
 	record(Entry{Kind: KindWorkflowStarted, Text: w.Name})
@@ -86,7 +85,7 @@ func (d *Datadog) run(ctx context.Context, w *workflow.Workflow, id string, t tr
 	}
 	r := w.Run(ctx, workflow.Trigger{
 		Kind: workflow.MonitorTrigger, RunID: id, Inputs: inputs,
-		MonitorID: t.monitor.ID, MonitorName: t.monitor.Name, URL: fmt.Sprintf("https://app.datadoghq.com/monitors/%d", t.monitor.ID),
+		MonitorID: t.id, MonitorName: t.name, URL: fmt.Sprintf("https://app.datadoghq.com/monitors/%d", t.id),
 	}, workflow.Environment{
 		Now: time.Now, Wait: d.opts.Clock.Wait, HTTP: d.opts.HTTP, Connection: d.connection, Actions: deliveries{d, record},
 		OnStep: func(s workflow.Step) {
@@ -132,7 +131,7 @@ func (a deliveries) CreateIncident(_ context.Context, i workflow.Incident) (id, 
 	a.datadog.mu.Unlock()
 	id = uuid("incident", fmt.Sprint(number))
 	a.record(Entry{Kind: KindIncident, Text: fmt.Sprintf("#%d %s (%s)", number, i.Title, i.Severity), Detail: map[string]any{
-		"id": id, "customer_impacted": i.CustomerImpacted, "state": i.State, "fields": i.Fields, "cells": i.Cells,
+		"id": id, "title": i.Title, "severity": i.Severity, "customer_impacted": i.CustomerImpacted, "state": i.State, "fields": i.Fields, "cells": i.Cells,
 	}})
 	return id, fmt.Sprintf("https://app.datadoghq.com/incidents/%d", number), nil
 }
@@ -144,7 +143,7 @@ func (a deliveries) Page(_ context.Context, p workflow.Page) (id string, err err
 	id = uuid("page", fmt.Sprint(a.datadog.pages))
 	a.datadog.mu.Unlock()
 	a.record(Entry{Kind: KindPage, Text: fmt.Sprintf("%s, urgency %s, for %s", p.Title, p.Urgency, p.Target), Detail: map[string]any{
-		"id": id, "description": p.Description, "tags": p.Tags,
+		"id": id, "title": p.Title, "urgency": p.Urgency, "target": p.Target, "description": p.Description, "tags": p.Tags,
 	}})
 	return id, nil
 }

@@ -60,6 +60,8 @@ type Options struct {
 	Keep int
 	// OnEvent is called for every event that arrives, outside all locks; it may be nil.
 	OnEvent func(Event)
+	// OnLog is called for every log line that is taken, outside all locks; it may be nil.
+	OnLog func(Log)
 }
 
 // Counts are what an Intake took and refused since it was made.
@@ -244,9 +246,12 @@ func (in *Intake) Log(line []byte) {
 	l.Service, l.Status, l.Message = standard.Service, standard.Status, standard.Message
 	l.Line = bytes.Clone(line)
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	in.counts.Logs++
 	in.logs.add(l)
+	in.mu.Unlock()
+	if in.opts.OnLog != nil {
+		in.opts.OnLog(l)
+	}
 }
 
 // LogWriter returns a writer for a logger that writes one whole line at a time, as slog's handlers do.
