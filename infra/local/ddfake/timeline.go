@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
 )
 
 // The kinds of timeline entries.
@@ -56,6 +59,26 @@ func (d *Datadog) record(e Entry) {
 	d.timeline = append(d.timeline, e)
 }
 
+// SLOStatus returns how an objective did in a window that ends now, and whether there is such an objective.
+func (d *Datadog) SLOStatus(id string, window time.Duration) (slo.Status, bool) {
+	now := d.opts.Clock.Now()
+	s, ok := d.data().SLO(id)
+	if !ok {
+		return slo.Status{}, false
+	}
+	return s.Status(d.metrics, now.Add(-window), now), true
+}
+
+// Series answers a metric query over a window that ends now, with one value for each group.
+func (d *Datadog) Series(query string, window time.Duration) ([]metric.Series, error) {
+	q, err := metric.Parse(query)
+	if err != nil {
+		return nil, err
+	}
+	now := d.opts.Clock.Now()
+	return d.metrics.Series(q, now.Add(-window), now, window), nil
+}
+
 // MonitorState is how a monitor stands.
 type MonitorState struct {
 	ID     int64              `json:"id"`
@@ -63,6 +86,8 @@ type MonitorState struct {
 	Query  string             `json:"query"`
 	Status string             `json:"status"`
 	Groups map[string]float64 `json:"groups"`
+	// Statuses are those of the groups.
+	Statuses map[string]string `json:"statuses"`
 }
 
 // Monitors returns how every monitor stands, in the order of their names. A group without data has no value.
@@ -72,8 +97,9 @@ func (d *Datadog) Monitors() []MonitorState {
 	defer d.mu.Unlock()
 	states := make([]MonitorState, 0, len(watched))
 	for _, w := range watched {
-		s := MonitorState{ID: w.ID, Name: w.Name, Query: w.Query, Status: string(w.state.Overall()), Groups: map[string]float64{}}
+		s := MonitorState{ID: w.ID, Name: w.Name, Query: w.Query, Status: string(w.state.Overall()), Groups: map[string]float64{}, Statuses: map[string]string{}}
 		for name, g := range w.state.Groups {
+			s.Statuses[name] = string(g.Status)
 			if g.Value-g.Value == 0 { // finite: JSON knows no others
 				s.Groups[name] = g.Value
 			}

@@ -129,7 +129,7 @@ func (in *Intake) Datagram(b []byte) {
 		case err != nil:
 			in.malformed(reason(err))
 		case message.Event != nil:
-			in.event(*message.Event)
+			in.AddEvent(*message.Event)
 		default:
 			in.metric(*message.Metric)
 		}
@@ -187,7 +187,8 @@ func (in *Intake) metric(m Metric) {
 	}
 }
 
-func (in *Intake) event(e Event) {
+// AddEvent takes an event, at the time of its arrival when it has none.
+func (in *Intake) AddEvent(e Event) {
 	if e.At.IsZero() {
 		e.At = in.opts.Now()
 	}
