@@ -65,7 +65,7 @@ var libraries = []library{
 	{path: "github.com/dlclark/regexp2/v2", in: []string{"infra/local/ddfake", "infra/assets"}},
 	{path: "github.com/ua-parser/uap-go", in: []string{"infra/local/ddfake/pipeline"}},
 	{path: "github.com/getkin/kin-openapi", in: []string{"infra/assets/schema"}},
-	{path: "go.yaml.in/yaml/v4", in: []string{"infra/local/scenario"}},
+	{path: "go.yaml.in/yaml/v4", in: []string{"infra/local/scenario", "infra/assets/settings"}},
 	{path: "github.com/alecthomas/kong", in: []string{"scripts"}},
 	{path: "github.com/openai/openai-go/v3", in: []string{"shared/llm/openai"}},
 	// Conformance tests are packages of their own.
