@@ -54,7 +54,7 @@ func TestParseRefuses(t *testing.T) {
 		"secrets in a file":        {"secrets: {control: x}\n", "LRCP_SECRET_CONTROL"},
 		"every URL that is wrong":  {"functions: {a: x, b: 'https://b.example/'}\n", "functions.b"},
 		"a function without host":  {"functions: {a: x, b: 'https://b.example/'}\n", `functions.a: "x" is no URL`},
-		"what is no YAML document": {"\t", "line 1"},
+		"what is no YAML document": {"settings: [", "yaml: line"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
