@@ -120,6 +120,7 @@ func uuid(kind, key string) string {
 type data struct {
 	*metric.Store
 	slos map[string]*slo.SLO
+	of   *Datadog
 }
 
 func (d data) SLO(id string) (*slo.SLO, bool) { s, ok := d.slos[id]; return s, ok }
@@ -127,7 +128,7 @@ func (d data) SLO(id string) (*slo.SLO, bool) { s, ok := d.slos[id]; return s, o
 func (d *Datadog) data() data {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return data{d.metrics, maps.Clone(d.slos)}
+	return data{d.metrics, maps.Clone(d.slos), d}
 }
 
 // Evaluate judges every monitor at the clock's time, and delivers what changed. The workflows that it starts run on
@@ -136,7 +137,7 @@ func (d *Datadog) Evaluate(ctx context.Context) {
 	d.evaluating.Lock()
 	defer d.evaluating.Unlock()
 	now, data := d.opts.Clock.Now(), d.data()
-	for _, w := range d.watched() {
+	for _, w := range compositesLast(d.watched()) {
 		state, transitions := w.Evaluate(data, w.state, now)
 		d.mu.Lock()
 		w.state = state

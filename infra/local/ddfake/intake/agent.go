@@ -43,6 +43,8 @@ type APMSpan struct {
 	Error    bool               `json:"error"`
 	Meta     map[string]string  `json:"meta,omitempty"`
 	Metrics  map[string]float64 `json:"metrics,omitempty"`
+	// At is when it arrived, in the stand-in's time; Start is in the sender's.
+	At time.Time `json:"at"`
 }
 
 // LLMSpan is one LLM Observability span.
@@ -67,6 +69,8 @@ type LLMSpan struct {
 	ErrorType  string             `json:"error_type,omitempty"`
 	Error      string             `json:"error,omitempty"`
 	Tags       []string           `json:"tags,omitempty"`
+	// At is when it arrived, in the stand-in's time; Start is in the sender's.
+	At time.Time `json:"at"`
 }
 
 // IO is what went into a span or came out of it.
@@ -185,13 +189,16 @@ func (in *Intake) takeTraces(data []byte) error {
 	if len(rest) > 0 {
 		return fmt.Errorf("decode traces: %d bytes left over", len(rest))
 	}
+	now := in.opts.Now()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, t := range payload {
 		trace := make([]APMSpan, 0, len(t))
 		for _, s := range t {
 			if s != nil {
-				trace = append(trace, apmSpan(s, t))
+				span := apmSpan(s, t)
+				span.At = now
+				trace = append(trace, span)
 			}
 		}
 		in.traces.add(trace)
@@ -287,9 +294,11 @@ func (s llmWireSpan) span() LLMSpan {
 
 // AddLLMSpans takes spans that did not come over the wire. Long texts are cut in what is kept.
 func (in *Intake) AddLLMSpans(spans ...LLMSpan) {
+	now := in.opts.Now()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, s := range spans {
+		s.At = now
 		s.Input, s.Output = s.Input.cut(), s.Output.cut()
 		in.counts.LLMSpans[s.Kind]++
 		in.spans.add(s)

@@ -180,7 +180,7 @@ func TestSDK(t *testing.T) {
 				Metrics: map[string]float64{"input_tokens": 3}}
 			volatile := cmp.FilterPath(func(p cmp.Path) bool {
 				switch p.Last().String() {
-				case ".SpanID", ".TraceID", ".APMTraceID", ".Start", ".Duration", ".Tags", ".Metadata":
+				case ".SpanID", ".TraceID", ".APMTraceID", ".Start", ".At", ".Duration", ".Tags", ".Metadata":
 					return true
 				}
 				return false

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -11,63 +12,99 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 )
 
 // flush is the interval of the agent. Windows end at its multiples, so that no half-filled bucket is judged.
 const flush = 10 * time.Second
 
-// condition is the parsed query of a monitor. For a burn rate only burn is set, besides operator and threshold.
+// condition is the parsed query of a monitor. At most one of the pointers is set; without any it is a threshold on a metric.
 type condition struct {
 	aggregator string // avg, sum, min, max or percentile
 	window     time.Duration
 	query      metric.Query
 	operator   string
 	threshold  float64
+	// simple makes one alert of all groups: that of the worst.
+	simple bool
 
-	anomaly *anomaly
-	burn    *burn
+	change    *change
+	anomaly   *anomaly
+	objective *objective
+	events    *events
+	composite *composite
 }
 
-// burn is the condition of a burn-rate monitor.
-type burn struct {
-	id, over    string
-	long, short time.Duration
+// change compares the points of the window with those of some time before.
+type change struct {
+	percent bool
+	shift   time.Duration
 }
 
 var (
-	comparison = regexp.MustCompile(`^(?s:(.*\S))\s*(>=|<=|>|<)\s*(-?[0-9]+(?:\.[0-9]+)?)\s*$`)
+	comparison = regexp.MustCompile(`^(?s:(.*\S))\s*(>=|<=|==|!=|>|<)\s*(-?[0-9]+(?:\.[0-9]+)?)\s*$`)
 	metricForm = regexp.MustCompile(`^(?s:\s*([a-z_]+)\((last_[0-9]+[a-z])\)\s*:\s*(.*))$`)
+	changeForm = regexp.MustCompile(`^(?s:(change|pct_change)\(\s*(avg|sum|min|max)\((last_[0-9]+[a-z])\)\s*,\s*(?:last_([0-9]+[mhd])|([0-9]+[mhd])_ago)\s*\)\s*:\s*(.*))$`)
 	anomalies  = regexp.MustCompile(`^(?s:anomalies\((.*\S)\s*,\s*'([a-z]+)'\s*,\s*([0-9]+(?:\.[0-9]+)?)\s*((?:,\s*[a-z_]+\s*=\s*(?:'[^']*'|[0-9]+)\s*)*)\)\s*)$`)
 	argument   = regexp.MustCompile(`,\s*([a-z_]+)\s*=\s*(?:'([^']*)'|([0-9]+))`)
-	burnForm   = regexp.MustCompile(`^\s*burn_rate\("([^"]+)"\)\.over\("([^"]+)"\)\.long_window\("([^"]+)"\)\.short_window\("([^"]+)"\)$`)
 )
 
-func parseCondition(text string) (condition, error) {
+// parseCondition reads the query of a monitor of a type.
+func parseCondition(kind, text string) (c condition, err error) {
+	if kind == "composite" {
+		c.composite, err = parseComposite(text)
+		return c, err
+	}
 	parts := comparison.FindStringSubmatch(text)
 	if parts == nil {
-		return condition{}, errors.New("want an expression, an operator of > >= < <=, and a number")
+		return condition{}, errors.New("want an expression, an operator of > >= < <= == !=, and a number")
 	}
-	c := condition{operator: parts[2]}
-	var err error
+	c.operator = parts[2]
 	if c.threshold, err = strconv.ParseFloat(parts[3], 64); err != nil {
 		return condition{}, fmt.Errorf("threshold: %w", err)
 	}
 	expression := strings.TrimSpace(parts[1])
 	switch {
-	case strings.HasPrefix(expression, "burn_rate"):
-		c.burn, err = parseBurn(expression)
-		return c, err
-	case strings.HasPrefix(expression, "error_budget"):
-		return c, fmt.Errorf("error_budget: %w", ErrNotEvaluated)
+	case strings.HasPrefix(expression, "burn_rate"), strings.HasPrefix(expression, "error_budget"):
+		c, err = c.withObjective(expression)
+	case isEvents(expression):
+		c.events, c.window, err = parseEvents(expression)
+	default:
+		c, err = c.withMetric(expression)
 	}
+	if err != nil {
+		return c, err
+	}
+	if !slices.Contains(c.kinds(), kind) {
+		return c, fmt.Errorf("type %q does not fit the query", kind)
+	}
+	return c, nil
+}
+
+// kinds are the types of monitors that the condition can have.
+func (c condition) kinds() []string {
+	switch {
+	case c.objective != nil:
+		return []string{"slo alert"}
+	case c.events != nil:
+		return []string{c.events.kind()}
+	}
+	return []string{"query alert", "metric alert"}
+}
+
+func (c condition) withMetric(expression string) (condition, error) {
 	m := metricForm.FindStringSubmatch(expression)
 	if m == nil {
+		if m = changeForm.FindStringSubmatch(expression); m != nil {
+			return c.withChange(m)
+		}
 		return c, fmt.Errorf("want aggregator(last_5m):query, have %q", expression)
 	}
 	c.aggregator = m[1]
 	if !slices.Contains([]string{"avg", "sum", "min", "max", "percentile"}, c.aggregator) {
 		return c, fmt.Errorf("time aggregator %s: %w", c.aggregator, ErrNotEvaluated)
 	}
+	var err error
 	if c.window, err = parseWindow(m[2]); err != nil {
 		return c, err
 	}
@@ -87,13 +124,50 @@ func parseCondition(text string) (condition, error) {
 	return c, nil
 }
 
+func (c condition) withChange(m []string) (condition, error) {
+	c.change, c.aggregator = &change{percent: m[1] == "pct_change"}, m[2]
+	var err error
+	if c.window, err = parseWindow(m[3]); err != nil {
+		return c, err
+	}
+	shift := m[4] + m[5]
+	if c.change.shift, err = parseWindow("last_" + shift); err != nil {
+		return c, err
+	}
+	switch {
+	case c.window > 48*time.Hour:
+		return c, fmt.Errorf("%s: window %v is above 48h", m[1], c.window)
+	case !slices.Contains([]string{"5m", "10m", "15m", "30m", "1h", "2h", "4h", "1d"}, shift):
+		return c, fmt.Errorf("%s: a shift of %s is not one of 5m, 10m, 15m, 30m, 1h, 2h, 4h and 1d", m[1], shift)
+	}
+	if c.query, err = metric.Parse(m[6]); err != nil {
+		return c, err
+	}
+	if c.counts() {
+		return c, fmt.Errorf("%s of arithmetic with as_count: %w", m[1], ErrNotEvaluated)
+	}
+	return c, nil
+}
+
 // counts reports whether the documented order for counts holds: time is aggregated before arithmetic, so that a ratio is the
 // ratio of the sums (https://docs.datadoghq.com/monitors/guide/as-count-in-monitor-evaluations/).
 func (c condition) counts() bool { return c.query.AsCount() && c.query.Arithmetic() }
 
 func (c condition) above() bool { return c.operator == ">" || c.operator == ">=" }
 
-func (c condition) by() []string { return c.query.By() }
+// sided reports whether one side of the threshold alerts, so that there are thresholds before and after it.
+func (c condition) sided() bool { return c.operator != "==" && c.operator != "!=" }
+
+// by are the keys of the groups that alert on their own.
+func (c condition) by() []string {
+	switch {
+	case c.simple:
+		return nil
+	case c.events != nil:
+		return c.events.by
+	}
+	return c.query.By()
+}
 
 // crossed reports whether a value is on the alerting side of a bound.
 func (c condition) crossed(v, bound float64) bool {
@@ -104,8 +178,12 @@ func (c condition) crossed(v, bound float64) bool {
 		return v >= bound
 	case "<":
 		return v < bound
+	case "<=":
+		return v <= bound
+	case "==":
+		return v == bound
 	}
-	return v <= bound
+	return v != bound
 }
 
 // recovered reports whether a value has come back to a recovery threshold. The bound itself counts, or a recovery at 0 of
@@ -115,25 +193,6 @@ func (c condition) recovered(v, bound float64) bool {
 		return v <= bound
 	}
 	return v >= bound
-}
-
-func parseBurn(text string) (*burn, error) {
-	m := burnForm.FindStringSubmatch(text)
-	if m == nil {
-		return nil, errors.New(`want burn_rate("id").over("30d").long_window("1h").short_window("5m")`)
-	}
-	b := &burn{id: m[1], over: m[2]}
-	var err error
-	if b.long, err = parseWindow("last_" + m[3]); err != nil {
-		return nil, fmt.Errorf("long_window: %w", err)
-	}
-	if b.short, err = parseWindow("last_" + m[4]); err != nil {
-		return nil, fmt.Errorf("short_window: %w", err)
-	}
-	if b.long < time.Hour || b.long > 48*time.Hour || b.short >= b.long {
-		return nil, fmt.Errorf("want a long window of 1h to 48h and a shorter short one, have %v and %v", b.long, b.short)
-	}
-	return b, nil
 }
 
 // parseWindow reads last_5m, last_4h, last_1d or last_1w.
@@ -160,22 +219,90 @@ type reading struct {
 	recovery float64
 	// first is the start of the group's earliest data in the window; last the end of its latest. Zero for none.
 	first, last time.Time
+	// values are what the message can name besides the value, sample is the latest event of the group.
+	values map[string]float64
+	sample *search.Event
+	// status is that of a composite, which has no value.
+	status Status
 }
 
 // read evaluates the condition for every group.
 func (c condition) read(data Data, now time.Time) []reading {
+	readings := c.readGroups(data, now)
+	if !c.simple || len(readings) == 0 {
+		return readings
+	}
+	worst := slices.MaxFunc(readings, func(a, b reading) int { return c.compare(a.value, b.value) })
+	worst.group, worst.tags = "*", nil
+	return []reading{worst}
+}
+
+// compare orders two values: the one that is nearer to an alert is the greater one, and no value is the least.
+func (c condition) compare(a, b float64) int {
 	switch {
-	case c.burn != nil:
-		return c.readBurn(data, now)
+	case math.IsNaN(a) || math.IsNaN(b):
+		return cmp.Compare(a, b)
+	case c.above():
+		return cmp.Compare(a, b)
+	case c.sided():
+		return cmp.Compare(b, a)
+	case c.crossed(a, c.threshold) == c.crossed(b, c.threshold):
+		return 0
+	case c.crossed(a, c.threshold):
+		return 1
+	}
+	return -1
+}
+
+func (c condition) readGroups(data Data, now time.Time) []reading {
+	switch {
+	case c.composite != nil:
+		return c.composite.read(data, now)
+	case c.objective != nil:
+		return c.objective.read(data, now)
+	case c.events != nil:
+		return c.events.read(data, now, c.window)
 	case c.anomaly != nil:
 		return c.anomaly.read(data, now, c.window)
 	}
 	to := now.Truncate(flush)
+	before := c.before(data, to)
 	var out []reading
 	for _, sr := range data.Series(c.query, to.Add(-c.window), to, c.interval()) {
+		if c.change != nil {
+			sr.Values = c.change.points(before[sr.Group], sr.Values)
+		}
 		r := reading{group: sr.Group, tags: sr.Tags, value: aggregate(c.aggregator, sr.Values), first: sr.First, last: sr.Last}
 		r.recovery = r.value
 		out = append(out, r)
+	}
+	return out
+}
+
+// before returns the points with which those of a window are compared, by group.
+func (c condition) before(data Data, to time.Time) map[string][]float64 {
+	if c.change == nil {
+		return nil
+	}
+	out := map[string][]float64{}
+	to = to.Add(-c.change.shift)
+	for _, sr := range data.Series(c.query, to.Add(-c.window), to, c.interval()) {
+		out[sr.Group] = sr.Values
+	}
+	return out
+}
+
+// points returns the difference of each point that exists now and existed before, in percent of what it was if so asked.
+func (c *change) points(before, now []float64) []float64 {
+	out := slices.Repeat([]float64{math.NaN()}, len(now))
+	for i := range min(len(before), len(now)) {
+		out[i] = now[i] - before[i]
+		if c.percent {
+			out[i] = 100 * out[i] / math.Abs(before[i])
+		}
+		if math.IsInf(out[i], 0) {
+			out[i] = math.NaN()
+		}
 	}
 	return out
 }
@@ -191,16 +318,6 @@ func (c condition) interval() time.Duration {
 		return flush
 	}
 	return time.Minute
-}
-
-func (c condition) readBurn(data Data, now time.Time) []reading {
-	r := reading{group: "*", value: math.NaN(), first: now.Add(-c.burn.long), last: now}
-	if objective, ok := data.SLO(c.burn.id); ok {
-		long, short := objective.BurnRate(data, c.burn.over, c.burn.long, c.burn.short, now)
-		r.value = min(long, short) // above the threshold exactly when both are
-	}
-	r.recovery = r.value
-	return []reading{r}
 }
 
 func aggregate(how string, values []float64) float64 {

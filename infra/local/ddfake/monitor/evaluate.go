@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 )
 
 // Status is the state of one group, in Datadog's words.
@@ -50,6 +52,8 @@ type Group struct {
 	// LastNotified and Renotified steer renotification.
 	LastNotified time.Time
 	Renotified   int
+	// Notified is the status that was last told, which differs from Status where No Data is shown only.
+	Notified Status
 }
 
 // Transition is one event of a group that would notify.
@@ -66,6 +70,10 @@ type Transition struct {
 	TriggeredAt time.Time
 	// LastTriggeredAt is the last change to a status that is not OK. It differs from TriggeredAt after Warn to Alert.
 	LastTriggeredAt time.Time
+	// Values are what the message can name besides the value: the windows of a burn rate, the parts of a composite.
+	Values map[string]float64
+	// Event is the latest one that matched, of a monitor on logs, events or spans; nil without any.
+	Event *search.Event
 }
 
 // Overall returns the worst status of all groups: Alert, Warn, No Data, OK. A monitor without groups has No Data.
@@ -89,18 +97,28 @@ func (m *Monitor) Evaluate(data Data, state State, now time.Time) (State, []Tran
 		groups = map[string]Group{}
 	}
 	readings := map[string]reading{}
+	c := m.condition
 	at := now.Add(-time.Duration(m.Options.EvaluationDelay) * time.Second)
-	for _, r := range m.condition.read(data, at) {
+	for _, r := range c.read(data, at) {
 		readings[r.group] = r
-		if _, known := groups[r.group]; !known && !r.last.IsZero() {
-			groups[r.group] = Group{Status: OK, Tags: r.tags, FirstSeen: r.first}
+		// A search without groups is judged even before anything matched.
+		if _, known := groups[r.group]; !known && (!r.last.IsZero() || c.events != nil && r.group == "*") {
+			groups[r.group] = Group{Status: OK, Notified: OK, Tags: r.tags, FirstSeen: r.first}
 		}
 	}
 	var out []Transition
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		r, ok := readings[name]
-		if !ok {
+		switch {
+		case ok:
+		case c.events != nil:
+			r = c.events.absent(name, len(readings) > 0)
+		default:
 			r = reading{group: name, value: math.NaN(), recovery: math.NaN()}
+		}
+		if !ok && m.forgets(groups[name], at) {
+			delete(groups, name)
+			continue
 		}
 		g, t := m.step(name, groups[name], r, now, at)
 		groups[name] = g
@@ -109,6 +127,11 @@ func (m *Monitor) Evaluate(data Data, state State, now time.Time) (State, []Tran
 		}
 	}
 	return State{Groups: groups}, out
+}
+
+// forgets reports whether a group of events has been silent for so long that it is dropped.
+func (m *Monitor) forgets(g Group, at time.Time) bool {
+	return len(m.condition.by()) > 0 && m.condition.events != nil && !g.LastSeen.IsZero() && at.Sub(g.LastSeen) > max(m.retention, m.condition.window)
 }
 
 // step moves one group.
@@ -126,10 +149,13 @@ func (m *Monitor) step(name string, g Group, r reading, now, at time.Time) (Grou
 	}
 	g.Status = to
 	t := &Transition{
-		Group: name, Tags: g.Tags, From: from, To: to, Value: r.value, Threshold: threshold, At: now,
+		Group: name, Tags: g.Tags, From: from, To: to, Value: r.value, Threshold: threshold, At: now, Values: r.values, Event: r.sample,
 	}
 	switch {
 	case to == from && !m.renotifies(g, now):
+		return g, nil
+	case to != from && (m.silent(to) || m.silent(from) && to == g.Notified):
+		// What is only shown is not told, and neither is its end, unless something that was told has ended meanwhile.
 		return g, nil
 	case to == from:
 		t.Kind = KindRenotify
@@ -153,9 +179,14 @@ func (m *Monitor) step(name string, g Group, r reading, now, at time.Time) (Grou
 			}
 		}
 	}
-	g.LastNotified = now
+	g.LastNotified, g.Notified = now, to
 	t.TriggeredAt, t.LastTriggeredAt = g.FirstTriggered, g.LastTriggered
 	return g, t
+}
+
+// silent reports whether a status is shown but not told.
+func (m *Monitor) silent(s Status) bool {
+	return s == NoData && m.Options.OnMissingData == "show_no_data"
 }
 
 // waiting reports whether a group is too young to be judged.
@@ -168,12 +199,17 @@ func (m *Monitor) waiting(g Group, now, at time.Time) bool {
 		return true
 	}
 	// The first point of a window may lie anywhere in its first minute.
-	return m.Options.RequireFullWindow && at.Add(-m.condition.window).Add(time.Minute).Before(g.FirstSeen)
+	return m.Options.RequireFullWindow && m.condition.events == nil && at.Add(-m.condition.window).Add(time.Minute).Before(g.FirstSeen)
 }
 
 // judge returns the status that follows from a reading, and the threshold that decided.
 func (m *Monitor) judge(g Group, r reading, at time.Time) (Status, float64) {
 	c, th := m.condition, m.Options.Thresholds
+	if r.status == NoData && !m.Options.NotifyNoData {
+		return g.Status, c.threshold
+	} else if r.status != "" {
+		return r.status, c.threshold
+	}
 	critical := *th.Critical
 	if math.IsNaN(r.value) {
 		return m.judgeSilence(g, at), critical
@@ -210,7 +246,11 @@ func (m *Monitor) judgeSilence(g Group, at time.Time) Status {
 	switch {
 	case m.Options.TimeoutH > 0 && silent >= time.Duration(m.Options.TimeoutH)*time.Hour:
 		return OK
-	case m.Options.NotifyNoData && m.condition.burn == nil && silent >= timeframe:
+	case m.condition.events != nil && m.Options.OnMissingData == "resolve":
+		return OK
+	case m.condition.events != nil && m.Options.OnMissingData != "" && m.Options.OnMissingData != "default":
+		return NoData
+	case m.Options.NotifyNoData && m.condition.objective == nil && silent >= timeframe:
 		return NoData
 	}
 	return g.Status

@@ -11,6 +11,7 @@ import (
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
 )
 
@@ -22,6 +23,7 @@ const (
 	burnQuery   = `burn_rate("latency").over("30d").long_window("1h").short_window("5m") > 14.4`
 	qualQuery   = "avg(last_5m):avg:llm.quality.groundedness{" + service + "} by {function} < 0.7"
 	errorQuery  = "sum(last_5m):default_zero(sum:llm.request.error{" + service + "} by {function}.as_count()) / sum:llm.request.count{" + service + "} by {function}.as_count() * 100 > 5"
+	logQuery    = `logs("service:llm-reliability-control-plane status:error").index("*").rollup("count").by("@error.kind").last("5m") > 3`
 	costWindows = `,"threshold_windows":{"trigger_window":"last_5m","recovery_window":"last_5m"}`
 )
 
@@ -29,9 +31,19 @@ const (
 type world struct {
 	*metric.Store
 	objective *slo.SLO
+	happened  map[string][]search.Event
+	monitors  map[int64]*monitor.Monitor
+	states    map[int64]monitor.State
 }
 
 func (w world) SLO(id string) (*slo.SLO, bool) { return w.objective, id == w.objective.ID }
+
+func (w world) Events(source string, _, _ time.Time) []search.Event { return w.happened[source] }
+
+func (w world) Monitor(id int64) (*monitor.Monitor, monitor.State, bool) {
+	m, ok := w.monitors[id]
+	return m, w.states[id], ok
+}
 
 func newWorld(t testing.TB) world {
 	t.Helper()
@@ -45,7 +57,7 @@ func newWorld(t testing.TB) world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return world{Store: s, objective: o}
+	return world{Store: s, objective: o, happened: map[string][]search.Event{}, monitors: map[int64]*monitor.Monitor{}, states: map[int64]monitor.State{}}
 }
 
 func newMonitor(t testing.TB, kind, query, options string) *monitor.Monitor {

@@ -39,9 +39,9 @@ var (
 
 const maxNesting = 16
 
-// parseTemplate reads a message. by are the tag keys whose {{key.name}} exists.
-func parseTemplate(text string, by []string) (template, error) {
-	p := &templateParser{rest: text, by: by}
+// parseTemplate reads a message of a monitor with the condition, which says what variables there are.
+func parseTemplate(text string, c condition) (template, error) {
+	p := &templateParser{rest: text, of: c}
 	t, closing, err := p.parts(0)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func parseTemplate(text string, by []string) (template, error) {
 
 type templateParser struct {
 	rest string
-	by   []string
+	of   condition
 }
 
 // parts reads up to a closing tag, which it returns with its slash, or to the end, where closing is empty.
@@ -97,7 +97,7 @@ func (p *templateParser) parts(depth int) (out template, closing string, err err
 			}
 			b.body = body
 			out = append(out, b)
-		case slices.Contains(variables, tag) || p.isTag(tag):
+		case p.isVariable(tag):
 			out = append(out, part{name: tag})
 		default:
 			return nil, "", fmt.Errorf("unknown variable {{%s}}", firstLine(tag))
@@ -105,9 +105,57 @@ func (p *templateParser) parts(depth int) (out template, closing string, err err
 	}
 }
 
-func (p *templateParser) isTag(name string) bool {
-	key, ok := strings.CutSuffix(name, ".name")
-	return ok && slices.Contains(p.by, key)
+func (p *templateParser) isVariable(name string) bool {
+	switch c := p.of; {
+	case c.composite != nil && slices.Contains(c.composite.variables(), name):
+		return true
+	case c.composite != nil && slices.Contains([]string{"value", "threshold", "comparator", "warn_threshold", "alert_recovery_threshold", "warn_recovery_threshold"}, name):
+		return false
+	case c.objective != nil && (name == "timeframe" || c.objective.long > 0 && strings.HasSuffix(name, "_window_burn_rate")):
+		return name == "timeframe" || name == "long_window_burn_rate" || name == "short_window_burn_rate"
+	case slices.Contains(variables, name):
+		return true
+	}
+	return p.isText(name)
+}
+
+// isText reports whether a variable holds a tag of the group or a part of the latest event. Those can be matched.
+func (p *templateParser) isText(name string) bool {
+	if key := tagKey(name); key != "" && (slices.Contains(p.of.by(), key) || p.of.composite != nil) {
+		return true
+	}
+	return p.of.events != nil && p.of.events.isVariable(name)
+}
+
+// tagKey returns the key of {{key.name}} or {{[key].name}}, or "".
+func tagKey(variable string) string {
+	key, ok := strings.CutSuffix(variable, ".name")
+	if !ok {
+		return ""
+	}
+	return unbracket(key)
+}
+
+// unbracket takes the brackets off that stand around a key with dots.
+func unbracket(key string) string {
+	if inner, ok := strings.CutPrefix(key, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSuffix(inner, "]")
+	}
+	return key
+}
+
+// keys returns the tag keys that a message names.
+func (t template) keys() []string {
+	var out []string
+	for _, p := range t {
+		for _, name := range append([]string{p.name}, p.args...) {
+			if key := tagKey(name); key != "" && !slices.Contains(out, key) {
+				out = append(out, key)
+			}
+		}
+		out = append(out, p.body.keys()...)
+	}
+	return out
 }
 
 // open reads the opening tag of a block.
@@ -130,7 +178,7 @@ func (p *templateParser) open(tag string) (part, error) {
 		if len(b.args) < 2 {
 			return b, fmt.Errorf("%s needs a variable and a text", name)
 		}
-		if !p.isTag(b.args[0]) {
+		if !p.isText(b.args[0]) {
 			return b, fmt.Errorf("%s: unknown variable %q", name, b.args[0])
 		}
 	case !slices.Contains(conditions, name):
@@ -180,14 +228,14 @@ func (m *Monitor) render(b *strings.Builder, parts template, t Transition, wall 
 			b.WriteString(p.text)
 		case !p.block:
 			b.WriteString(m.variable(p.name, t, wall))
-		case holds(p, t) != p.negated:
+		case m.holds(p, t) != p.negated:
 			m.render(b, p.body, t, wall)
 		}
 	}
 }
 
 // holds evaluates the condition of a block.
-func holds(p part, t Transition) bool {
+func (m *Monitor) holds(p part, t Transition) bool {
 	switch p.name {
 	case "is_alert":
 		return t.To == Alert
@@ -208,7 +256,7 @@ func holds(p part, t Transition) bool {
 	case "is_renotify":
 		return t.Kind == KindRenotify
 	}
-	have := tagValue(p.args[0], t.Tags)
+	have := m.text(p.args[0], t)
 	return slices.ContainsFunc(p.args[1:], func(want string) bool {
 		return have == want || p.name == "is_match" && want != "" && strings.Contains(have, want)
 	})
@@ -242,8 +290,23 @@ func (m *Monitor) variable(name string, t Transition, wall func(time.Time) time.
 		return strconv.FormatInt(wall(t.LastTriggeredAt).UnixMilli(), 10)
 	case "triggered_duration_sec":
 		return strconv.Itoa(int(t.At.Sub(t.TriggeredAt) / time.Second))
+	case "timeframe":
+		if m.condition.objective != nil {
+			return m.condition.objective.over
+		}
 	}
-	return tagValue(name, t.Tags)
+	if v, ok := t.Values[name]; ok {
+		return decimal(&v)
+	}
+	return m.text(name, t)
+}
+
+// text returns what a variable holds of the group's tags or of the latest event; nothing when there is none, as at Datadog.
+func (m *Monitor) text(name string, t Transition) string {
+	if e := m.condition.events; e != nil && e.isVariable(name) {
+		return e.variable(name, t.Event)
+	}
+	return tagValue(tagKey(name), t.Tags)
 }
 
 func stamp(at time.Time) string { return at.UTC().Format("Mon Jan 2 2006 15:04:05 UTC") }
@@ -256,9 +319,8 @@ func decimal(v *float64) string {
 	return strconv.FormatFloat(math.Round(*v*1000)/1000, 'f', -1, 64)
 }
 
-// tagValue returns the value of the tag that {{key.name}} names.
-func tagValue(variable string, tags []string) string {
-	key := strings.TrimSuffix(variable, ".name")
+// tagValue returns the value of the tag with a key.
+func tagValue(key string, tags []string) string {
 	for _, t := range tags {
 		if v, ok := strings.CutPrefix(t, key+":"); ok {
 			return v

@@ -169,7 +169,7 @@ func (s *SLO) checkThresholds(doc document) error {
 		return errors.New("no thresholds")
 	}
 	for i, t := range s.Thresholds {
-		if timeframe(t.Timeframe) == 0 {
+		if window(t.Timeframe) == 0 {
 			return fmt.Errorf("timeframe %q is not 7d, 30d or 90d", t.Timeframe)
 		}
 		if slices.ContainsFunc(s.Thresholds[:i], func(o Threshold) bool { return o.Timeframe == t.Timeframe }) {
@@ -195,9 +195,10 @@ func (s *SLO) checkThresholds(doc document) error {
 	return nil
 }
 
-func timeframe(s string) time.Duration {
+// window is the length of a timeframe.
+func window(timeframe string) time.Duration {
 	const day = 24 * time.Hour
-	return map[string]time.Duration{"7d": 7 * day, "30d": 30 * day, "90d": 90 * day}[s]
+	return map[string]time.Duration{"7d": 7 * day, "30d": 30 * day, "90d": 90 * day}[timeframe]
 }
 
 func (d document) timeSlice() (*slice, error) {
@@ -337,6 +338,20 @@ func (s *SLO) Status(data Data, from, to time.Time) Status {
 		st.BudgetRemaining = 100 * (1 - bad/budget(s.Thresholds[0].Target))
 	}
 	return st
+}
+
+// BudgetSpent returns how much of the error budget of a timeframe is spent at now, in percent; above 100 it is overspent. What
+// the data no longer hold counts as good. It is 0 for a timeframe without a target.
+func (s *SLO) BudgetSpent(data Data, timeframe string, now time.Time) float64 {
+	target, ok := s.Target(timeframe)
+	if !ok {
+		return 0
+	}
+	good, total := s.tally(data, now.Add(-window(timeframe)), now)
+	if total <= 0 {
+		return 0
+	}
+	return 100 * (total - good) / total / budget(target)
 }
 
 // BurnRate returns the burn rates of the long and the short window that end at now, for the target of a timeframe. 1 spends
