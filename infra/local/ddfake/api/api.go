@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -64,7 +65,7 @@ type API struct {
 	failed  int
 	metrics map[string]bool
 	// scanner is the version of the scanner's configuration.
-	scanner int
+	scanner atomic.Int64
 }
 
 // maker makes objects of a kind for Seed.
@@ -106,16 +107,22 @@ func New(opts Options) (*API, error) {
 // routes registers every path.
 func (a *API) routes() {
 	for _, k := range []kind{
-		monitors(), slos(), dashboards(), workflows(), connections(),
+		metricTags(), generatedMetrics(spansMetricKind, "/api/v2/apm/config/metrics", "spans_metrics", "SpansMetric"),
+		generatedMetrics(logsMetricKind, "/api/v2/logs/config/metrics", "logs_metrics", "LogsMetric"), retentionFilters(), teams(),
+		pipelines(), archives(), connections(), webhookVariables(), webhooks(), globalVariables(), workflows(), slos(), incidentRules(),
+		schedules(), policies(), channels(), notificationRules(), monitors(), monitorRules(), tests(), dashboards(), notebooks(), rumApplications(),
 	} {
 		a.register(k)
 	}
 	a.route("GET /api/v1/validate", route{keyOnly: true, handle: func(*call) (int, any, error) {
 		return http.StatusOK, obj{"valid": true}, nil
 	}})
-	a.monitorRoutes()
-	a.sloRoutes()
-	a.userRoutes()
+	for _, add := range []func(){
+		a.metricRoutes, a.retentionRoutes, a.entityRoutes, a.scannerRoutes, a.logsRoutes, a.sloRoutes, a.incidentRoutes, a.routingRoutes,
+		a.monitorRoutes, a.testRoutes, a.userRoutes,
+	} {
+		add()
+	}
 }
 
 // ServeHTTP answers a request as Datadog's API does.

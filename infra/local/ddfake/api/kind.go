@@ -18,7 +18,7 @@ type kind struct {
 	api, create, update string
 	// method updates an object: PUT, PATCH, or "" when nothing does.
 	method string
-	// codes are the statuses of create, update and delete.
+	// codes are the statuses of create, update and delete; zero where nothing deletes under this path.
 	codes [3]int
 	// id makes the identifier of a new object.
 	id func(c *call) string
@@ -56,7 +56,9 @@ func (a *API) register(k kind) {
 	}
 	add("POST "+k.path, k.create, k.doCreate)
 	add("GET "+item, "", k.doGet)
-	add("DELETE "+item, "", k.doDelete)
+	if k.codes[2] != 0 {
+		add("DELETE "+item, "", k.doDelete)
+	}
 	if k.list != nil {
 		add("GET "+k.path, "", k.doList)
 	}
