@@ -1,0 +1,588 @@
+// Package remote is what the kinds of assets are at Datadog: where objects are listed, found, made, changed and deleted, how
+// one says whose it is, and how the answers differ from the bodies that make an object. It decides nothing.
+//
+// Where Datadog's API leaves something open, this package assumes:
+//
+//	incident handles      DELETE names no handle, so none is deleted
+//	routing rules         an empty list takes a team's rules away
+//	connections           a header, parameter or token that an update does not name stays, and goes with "deleted"
+//	escalation policies   there is no list: one is found through the routing rules of its teams, once they lead to it
+//	SLOs, dashboards      type and layout can't be changed, as other tools that manage them have it
+//	a new metric          it is known some seconds after its first point
+//	PATCH                 what a body no longer names keeps its value
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/llm-reliability/control-plane/infra/assets"
+	"github.com/llm-reliability/control-plane/infra/assets/deploy/diff"
+	"github.com/llm-reliability/control-plane/shared/ddapi"
+)
+
+// Object is one object at Datadog.
+type Object struct {
+	// ID names it in paths; Scope is the user whose object it is, for the kinds that are per user.
+	ID, Scope string
+	// Name is its identity, as Name returns it.
+	Name string
+	// Mark is the key of the asset that it says it is, or "".
+	Mark string
+	// Body is the object in the shape of the body that makes it, and nil where a list does not show all of it.
+	Body any
+}
+
+// ErrNoList is the error of Find for a kind that Datadog neither lists nor finds by name.
+var ErrNoList = errors.New("Datadog's API has no list of them")
+
+// Client reads and writes objects.
+type Client struct {
+	api  *ddapi.Client
+	hide func(string) string
+}
+
+// New returns a Client. hide takes secrets out of what Datadog says in errors.
+func New(api *ddapi.Client, hide func(string) string) *Client { return &Client{api, hide} }
+
+func (c *Client) do(ctx context.Context, api *ddapi.Client, method, path string, query url.Values, in, out any) error {
+	return c.hidden(api.Do(ctx, method, path, query, in, out))
+}
+
+func (c *Client) hidden(err error) error {
+	var e *ddapi.Error
+	if errors.As(err, &e) {
+		for i := range e.Errors {
+			e.Errors[i] = c.hide(e.Errors[i])
+		}
+	}
+	return err
+}
+
+// Name returns the identity of the object that a body makes. It holds placeholders where the body does.
+func Name(kind assets.Kind, key string, body any) string {
+	r := rowOf(kind)
+	if r.own && r.name == nil {
+		return key
+	}
+	parts := make([]string, len(r.name))
+	for i, path := range r.name {
+		v := diff.At(body, path)
+		switch {
+		case path == "metadata.namespace" && v == nil:
+			parts[i] = "default"
+		case path == "data.attributes.delay_minutes" && v == nil:
+			parts[i] = "0"
+		case v == nil:
+		default:
+			if parts[i] = diff.Text(body, path); parts[i] == "" {
+				parts[i] = string(encode(v))
+			}
+		}
+	}
+	if !slices.ContainsFunc(parts, func(p string) bool { return p != "" }) {
+		return ""
+	}
+	return strings.Join(parts, "/")
+}
+
+// Title returns what people call the object that a body makes, or "".
+func Title(kind assets.Kind, body any) string {
+	switch r := rowOf(kind); {
+	case kind == assets.Workflow:
+		return diff.Text(body, "data.attributes.name")
+	case kind == assets.Entity:
+		return diff.Text(body, "metadata.name")
+	case len(r.name) == 1:
+		return diff.Text(body, r.name[0])
+	}
+	return ""
+}
+
+// Canonical returns what of a body is compared.
+func Canonical(kind assets.Kind, body any) any {
+	r := rowOf(kind)
+	for _, path := range r.unlike {
+		body = diff.With(body, path, nil)
+	}
+	for path, names := range r.aliases {
+		if other, ok := names[diff.Text(body, path)]; ok {
+			body = diff.With(body, path, other)
+		}
+	}
+	return body
+}
+
+// Compare returns where an object is not as want says, both in the shape of the body that makes it.
+func Compare(kind assets.Kind, want, have any) []diff.Change {
+	want, have = Canonical(kind, want), Canonical(kind, have)
+	if TraitsOf(kind).Always {
+		have = ours(kind, want, have)
+	}
+	return diff.Compare(want, have)
+}
+
+// Removed returns what before had, want has no longer and have still shows.
+func Removed(kind assets.Kind, before, want, have any) []diff.Change {
+	return diff.Removed(Canonical(kind, before), Canonical(kind, want), Canonical(kind, have))
+}
+
+// Fixed reports whether a change is one that no update makes.
+func Fixed(kind assets.Kind, change diff.Change) bool {
+	r := rowOf(kind)
+	return r.update == "" || slices.Contains(r.fixed, change.Path)
+}
+
+// expand fills in a path.
+func expand(path, scope, id string) string {
+	return strings.NewReplacer("{scope}", url.PathEscape(scope), "{id}", url.PathEscape(id)).Replace(path)
+}
+
+func (r row) one(scope, id string) string {
+	if r.item != "" {
+		return expand(r.item, scope, id)
+	}
+	return expand(r.path, scope, "") + "/" + url.PathEscape(id)
+}
+
+func parameters(query string) url.Values {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		panic("remote: a query of the table is malformed: " + query)
+	}
+	return values
+}
+
+// object makes an Object of an answer, or of an item of a list.
+func (r row) object(scope string, answer any, whole bool) Object {
+	body := answer
+	if r.open != nil {
+		body = r.open(answer)
+	}
+	o := Object{ID: diff.Text(body, r.id), Scope: scope, Name: Name(r.kind, "", body), Mark: mark(r, body)}
+	if whole {
+		o.Body = body
+	}
+	return o
+}
+
+var (
+	textMark = regexp.MustCompile(`managed-by:llm-reliability-control-plane key:([a-z-]+)/([a-z0-9][a-z0-9_.-]*)`)
+	tagMark  = "managed_by:llm-reliability-control-plane"
+)
+
+// mark returns the key of the asset that a body says it is, or "".
+func mark(r row, body any) string {
+	if r.tags != "" {
+		tags := list(body, r.tags)
+		if !slices.Contains(tags, any(tagMark)) {
+			return ""
+		}
+		for _, tag := range tags {
+			s, _ := tag.(string)
+			if key, ok := strings.CutPrefix(s, "asset_key:"+string(r.kind)+"-"); ok {
+				return key
+			}
+		}
+		return ""
+	}
+	texts := []any{}
+	switch v := diff.At(body, r.text).(type) {
+	case string:
+		texts = append(texts, v)
+	case []any:
+		for _, cell := range v {
+			texts = append(texts, diff.At(cell, "attributes.definition.text"))
+		}
+	}
+	for _, text := range texts {
+		s, _ := text.(string)
+		if m := textMark.FindStringSubmatch(s); m != nil && m[1] == string(r.kind) {
+			return strings.TrimRight(m[2], ".")
+		}
+	}
+	return ""
+}
+
+// List returns all objects of a listed kind, of one user where the kind is per user.
+func (c *Client) List(ctx context.Context, kind assets.Kind, scope string) ([]Object, error) {
+	r := rowOf(kind)
+	if kind == assets.ScannerGroup || kind == assets.ScannerRule {
+		return c.scanner(ctx, r)
+	}
+	path := r.list
+	if path == "" {
+		path = expand(r.path, scope, "")
+	}
+	items, err := c.api.List(ctx, path, parameters(r.query), r.pages)
+	if err != nil {
+		return nil, c.hidden(err)
+	}
+	objects := make([]Object, len(items))
+	for i, raw := range items {
+		item, err := diff.Decode(raw)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", path, err)
+		}
+		if strings.HasPrefix(r.id, "data.") {
+			item = object{"data": item}
+		}
+		objects[i] = r.object(scope, item, !r.partial)
+	}
+	return objects, nil
+}
+
+// scanner returns the groups or the rules of the Sensitive Data Scanner.
+func (c *Client) scanner(ctx context.Context, r row) ([]Object, error) {
+	config, err := c.configuration(ctx)
+	if err != nil {
+		return nil, err
+	}
+	typ := "sensitive_data_scanner_" + strings.TrimPrefix(string(r.kind), "scanner-")
+	var objects []Object
+	for _, item := range list(config, "included") {
+		if diff.Text(item, "type") == typ {
+			objects = append(objects, r.object("", object{"data": item}, true))
+		}
+	}
+	return objects, nil
+}
+
+func (c *Client) configuration(ctx context.Context) (any, error) {
+	var raw json.RawMessage
+	if err := c.do(ctx, c.api, http.MethodGet, "/api/v2/sensitive-data-scanner/config", nil, nil, &raw); err != nil {
+		return nil, err
+	}
+	return diff.Decode(raw)
+}
+
+// Find returns the objects of the name that a body has. For a listed kind those are all that a list has of it.
+func (c *Client) Find(ctx context.Context, kind assets.Kind, scope, key string, body any) ([]Object, error) {
+	name := Name(kind, key, body)
+	var found []Object
+	var err error
+	switch {
+	case TraitsOf(kind).Listed:
+		found, err = c.List(ctx, kind, scope)
+	case kind == assets.Connection:
+		return nil, ErrNoList
+	case kind == assets.Entity:
+		found, err = c.entities(ctx, url.Values{"filter[ref]": {strings.Replace(name, "/", ":", 1)}})
+	case kind == assets.EscalationPolicy:
+		found, err = c.policies(ctx, body)
+	default:
+		var o *Object
+		if o, err = c.Get(ctx, kind, scope, name); o != nil {
+			found = []Object{*o}
+		}
+	}
+	return slices.DeleteFunc(found, func(o Object) bool { return o.Name != name }), err
+}
+
+func (c *Client) entities(ctx context.Context, query url.Values) ([]Object, error) {
+	r := rowOf(assets.Entity)
+	query.Set("include", "schema")
+	var raw json.RawMessage
+	if err := c.do(ctx, c.api, http.MethodGet, r.path, query, nil, &raw); err != nil {
+		return nil, err
+	}
+	answer, err := diff.Decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	find := included(answer)
+	var found []Object
+	for _, item := range list(answer, "data") {
+		schema := diff.At(find(diff.At(item, "relationships.schema.data")), "attributes.schema")
+		if schema == nil {
+			schema = object{
+				"apiVersion": diff.At(item, "attributes.apiVersion"), "kind": diff.At(item, "attributes.kind"),
+				"metadata": diff.With(diff.At(item, "attributes"), "apiVersion", nil),
+			}
+		}
+		found = append(found, Object{ID: diff.Text(item, "id"), Name: Name(r.kind, "", schema), Mark: mark(r, schema), Body: schema})
+	}
+	return found, nil
+}
+
+// policies returns the escalation policies that the routing rules of a policy's teams lead to.
+func (c *Client) policies(ctx context.Context, body any) ([]Object, error) {
+	var found []Object
+	for _, team := range list(body, "data.relationships.teams.data") {
+		rules, err := c.Get(ctx, assets.RoutingRules, "", diff.Text(team, "id"))
+		if err != nil {
+			return nil, err
+		}
+		if rules == nil {
+			continue
+		}
+		var ids []string
+		for _, rule := range list(rules.Body, "data.attributes.rules") {
+			ids = append(ids, diff.Text(rule, "policy_id"))
+			for _, action := range list(rule, "actions") {
+				ids = append(ids, diff.Text(action, "policy_id"))
+			}
+		}
+		slices.Sort(ids)
+		for _, id := range slices.Compact(ids) {
+			if id == "" || slices.ContainsFunc(found, func(o Object) bool { return o.ID == id }) {
+				continue
+			}
+			policy, err := c.Get(ctx, assets.EscalationPolicy, "", id)
+			if err != nil {
+				return nil, err
+			}
+			if policy != nil {
+				found = append(found, *policy)
+			}
+		}
+	}
+	return found, nil
+}
+
+// Get returns an object, whole, or nil when it is not there.
+func (c *Client) Get(ctx context.Context, kind assets.Kind, scope, id string) (*Object, error) {
+	r := rowOf(kind)
+	switch {
+	case id == "" && !r.always || strings.Contains(id, "${"):
+		return nil, nil
+	case kind == assets.Entity:
+		found, err := c.entities(ctx, url.Values{"filter[id]": {id}})
+		return pick(found, id), err
+	case kind == assets.ScannerGroup || kind == assets.ScannerRule || kind == assets.IncidentHandle:
+		found, err := c.List(ctx, kind, scope)
+		return pick(found, id), err
+	}
+	var raw json.RawMessage
+	err := c.do(ctx, c.api, http.MethodGet, r.one(scope, id), parameters(r.detail), nil, &raw)
+	switch status := ddapi.Status(err); {
+	case status == http.StatusNotFound:
+		return nil, nil
+	case status == http.StatusBadRequest && kind == assets.Pipeline:
+		return nil, nil // A pipeline that is not there is a bad request.
+	case err != nil:
+		return nil, err
+	}
+	answer, err := diff.Decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.one(scope, id), err)
+	}
+	o := r.object(scope, answer, true)
+	switch {
+	case kind == assets.MetricMetadata:
+		o.ID, o.Name = id, id
+	case kind == assets.RoutingRules:
+		o.ID, o.Name = id, id
+		if len(list(o.Body, "data.attributes.rules")) == 0 {
+			return nil, nil
+		}
+	case r.always:
+		o.ID = string(kind)
+	case o.ID == "":
+		return nil, fmt.Errorf("GET %s: the answer has no identifier", r.one(scope, id))
+	}
+	return &o, nil
+}
+
+func pick(found []Object, id string) *Object {
+	if i := slices.IndexFunc(found, func(o Object) bool { return o.ID == id }); i >= 0 {
+		return &found[i]
+	}
+	return nil
+}
+
+// Create makes an object and returns its identifier. When ddapi.Unknown says of the error that the object may have been
+// made, look before it is made again.
+func (c *Client) Create(ctx context.Context, kind assets.Kind, scope, key string, body any) (id string, err error) {
+	r := rowOf(kind)
+	switch kind {
+	case assets.MetricMetadata:
+		return key, c.describe(ctx, key, body)
+	case assets.MetricTags:
+		id := diff.Text(body, "data.id")
+		if err := c.ensure(ctx, id); err != nil {
+			return "", err
+		}
+		return id, c.eventually(ctx, func() error {
+			err := c.do(ctx, c.api, http.MethodPost, expand(r.path, "", id), nil, body, nil)
+			if ddapi.Status(err) == http.StatusConflict {
+				return c.Update(ctx, Object{ID: id}, kind, body)
+			}
+			return err
+		})
+	case assets.RoutingRules:
+		id := diff.Text(body, "data.id")
+		return id, c.do(ctx, c.api, http.MethodPut, r.one("", id), nil, body, nil)
+	}
+	api := c.api
+	if r.update == http.MethodPost {
+		api = api.Repeatable() // POST puts the object in the place of one of its name.
+	}
+	var raw json.RawMessage
+	if err := c.do(ctx, api, http.MethodPost, expand(r.path, scope, ""), nil, body, &raw); err != nil {
+		return "", err
+	}
+	answer, err := diff.Decode(raw)
+	if err != nil {
+		return "", fmt.Errorf("POST %s: %w", expand(r.path, scope, ""), err)
+	}
+	if kind == assets.Entity {
+		if all := list(answer, "data"); len(all) > 0 {
+			return diff.Text(all[0], "id"), nil
+		}
+		return "", nil // The answer may come before the entity does; it is found by its name.
+	}
+	if id = r.object(scope, answer, false).ID; id == "" {
+		return "", fmt.Errorf("POST %s: the answer has no identifier", expand(r.path, scope, ""))
+	}
+	return id, nil
+}
+
+// Update makes an object what a body says.
+func (c *Client) Update(ctx context.Context, live Object, kind assets.Kind, body any) error {
+	r := rowOf(kind)
+	api := c.api
+	switch {
+	case r.always:
+		now, err := c.Get(ctx, kind, "", "")
+		if err != nil {
+			return err
+		}
+		if now != nil {
+			body = merged(kind, body, now.Body)
+		}
+	case r.update == http.MethodPost:
+		return c.do(ctx, api.Repeatable(), http.MethodPost, expand(r.path, live.Scope, ""), nil, body, nil)
+	case r.edit != nil:
+		body = r.edit(live, body)
+	}
+	if r.withID {
+		body = diff.With(body, "data.id", live.ID)
+	}
+	return c.do(ctx, api, r.update, r.one(live.Scope, live.ID), nil, body, nil)
+}
+
+// Delete deletes an object; one that is not there counts as deleted. force deletes what others refer to, where Datadog
+// would refuse that.
+func (c *Client) Delete(ctx context.Context, kind assets.Kind, scope, id string, force bool) error {
+	r := rowOf(kind)
+	query := url.Values{}
+	if force && (kind == assets.Monitor || kind == assets.SLO) {
+		query.Set("force", "true")
+	}
+	var err error
+	switch kind {
+	case assets.SyntheticsTest:
+		err = c.do(ctx, c.api.Repeatable(), http.MethodPost, r.list+"/delete", nil, object{"public_ids": []string{id}}, nil)
+	case assets.ScannerGroup, assets.ScannerRule:
+		err = c.do(ctx, c.api, http.MethodDelete, r.one(scope, id), nil, object{"meta": object{}}, nil)
+	case assets.RoutingRules:
+		err = c.do(ctx, c.api, http.MethodPut, r.one(scope, id), nil,
+			object{"data": object{"type": "team_routing_rules", "id": id, "attributes": object{"rules": []any{}}}}, nil)
+	default:
+		err = c.do(ctx, c.api, http.MethodDelete, r.one(scope, id), query, nil, nil)
+	}
+	switch status := ddapi.Status(err); {
+	case status == http.StatusNotFound:
+		return nil
+	case status == http.StatusBadRequest && kind == assets.Pipeline:
+		// A pipeline that is not there is a bad request.
+		if found, look := c.Get(ctx, kind, scope, id); look == nil && found == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// describe sets the metadata of a metric, which must have been submitted once.
+func (c *Client) describe(ctx context.Context, metric string, body any) error {
+	if err := c.ensure(ctx, metric); err != nil {
+		return err
+	}
+	return c.eventually(ctx, func() error {
+		return c.do(ctx, c.api, http.MethodPut, expand("/api/v1/metrics/{id}", "", metric), nil, body, nil)
+	})
+}
+
+// ensure submits one zero of a metric that Datadog does not know. It has no service tag, so that no query of ours reads it.
+func (c *Client) ensure(ctx context.Context, metric string) error {
+	known, err := c.Get(ctx, assets.MetricMetadata, "", metric)
+	if err != nil || known != nil {
+		return err
+	}
+	point := []any{time.Now().Unix(), []int{0}}
+	body := object{"series": []any{object{"metric": metric, "type": "distribution", "points": []any{point}}}}
+	return c.do(ctx, c.api.Repeatable(), http.MethodPost, "/api/v1/distribution_points", nil, body, nil)
+}
+
+// eventually repeats what fails because a metric is not known yet, for a minute.
+func (c *Client) eventually(ctx context.Context, f func() error) error {
+	wait := time.Second
+	for {
+		err := f()
+		if ddapi.Status(err) != http.StatusNotFound || wait > 32*time.Second {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		}
+		wait *= 2
+	}
+}
+
+// User returns the identifier of the active user with an e-mail address, or "".
+func (c *Client) User(ctx context.Context, address string) (string, error) {
+	items, err := c.api.List(ctx, "/api/v2/users", url.Values{"filter": {address}}, byNumber)
+	if err != nil {
+		return "", c.hidden(err)
+	}
+	for _, raw := range items {
+		user, err := diff.Decode(raw)
+		if err != nil {
+			return "", err
+		}
+		if strings.EqualFold(diff.Text(user, "attributes.email"), address) && diff.At(user, "attributes.disabled") != true {
+			return diff.Text(user, "id"), nil
+		}
+	}
+	return "", nil
+}
+
+// IncidentType returns the identifier of an incident type by its name, or "". The name "default" is the one that the
+// organisation has as its default, or its only one.
+func (c *Client) IncidentType(ctx context.Context, name string) (string, error) {
+	items, err := c.api.List(ctx, "/api/v2/incidents/config/types", nil, inData)
+	if err != nil {
+		return "", c.hidden(err)
+	}
+	for _, raw := range items {
+		typ, err := diff.Decode(raw)
+		if err != nil {
+			return "", err
+		}
+		is := strings.EqualFold(diff.Text(typ, "attributes.name"), name)
+		if name == "default" {
+			is = diff.At(typ, "attributes.is_default") == true || len(items) == 1
+		}
+		if is {
+			return diff.Text(typ, "id"), nil
+		}
+	}
+	return "", nil
+}
+
+// ScannerConfiguration returns the identifier of the organisation's Sensitive Data Scanner, or "".
+func (c *Client) ScannerConfiguration(ctx context.Context) (string, error) {
+	config, err := c.configuration(ctx)
+	return diff.Text(config, "data.id"), err
+}
