@@ -43,7 +43,7 @@ const (
 type Options struct {
 	// Fine is how long points keep buckets of 10 s; older ones are merged into 60 s. Default 2 h.
 	Fine time.Duration
-	// Retention is how long points are kept at all. Default 8 days.
+	// Retention is how long points are kept at all. Default 43 days: six weeks is what an anomaly of weekly season may read.
 	Retention time.Duration
 	// MaxContexts bounds the distinct pairs of metric and tag set. Default 5000.
 	MaxContexts int
@@ -96,7 +96,7 @@ func New(o Options) (*Store, error) {
 		o.Fine = 2 * time.Hour
 	}
 	if o.Retention == 0 {
-		o.Retention = 8 * 24 * time.Hour
+		o.Retention = 43 * 24 * time.Hour
 	}
 	if o.MaxContexts == 0 {
 		o.MaxContexts = 5000

@@ -203,7 +203,7 @@ func (a *anomaly) expectation(values []float64) expectation {
 	case h == nil:
 		return nil
 	case a.algorithm == "agile":
-		return h.agile()
+		return h.agile(int(a.alertWindow / a.interval))
 	}
 	return h.robust()
 }

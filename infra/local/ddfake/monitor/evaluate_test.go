@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,20 @@ func TestTransitions(t *testing.T) {
 			[]string{"10s warn OK->Warn", "10m10s renotify Warn->Warn", "15m10s alert Warn->Alert"}},
 		"silence is reminded of": {above, `"notify_no_data":true,"renotify_interval":10,"renotify_statuses":["no data"]`, []phase{{1, 1}, {15, silence}},
 			[]string{"3m0s no_data OK->No Data", "13m0s renotify No Data->No Data"}},
+
+		"a percentile": {"percentile(last_1m):p95:m{*} by {function} > 10", `"new_group_delay":0`, []phase{{2, 1}, {2, 12}, {2, 1}},
+			[]string{"2m20s alert OK->Alert", "4m50s recovery Alert->OK"}},
+		"a percentile of one outlier in many": {"percentile(last_5m):p90:m{*} > 10", ``, []phase{{5, 1}, {1, 5}, {4, 1}}, nil},
+		"a change upwards": {"change(max(last_1m),last_5m):max:m{*} > 5", ``, []phase{{6, 1}, {4, 12}, {6, 12}},
+			[]string{"6m10s alert OK->Alert", "12m0s recovery Alert->OK"}},
+		"a change upwards is none downwards": {"change(max(last_1m),last_5m):max:m{*} < -5", ``, []phase{{6, 1}, {4, 12}}, nil},
+		"a change without a past":            {"change(max(last_1m),5m_ago):max:m{*} > 5", ``, []phase{{4, 12}}, nil},
+		"a change across a gap is no change": {"change(max(last_1m),5m_ago):max:m{*} > 5", ``, []phase{{2, 1}, {6, silence}, {2, 12}}, nil},
+		"a change in percent":                {"pct_change(avg(last_1m),5m_ago):avg:m{*} >= 50", ``, []phase{{6, 2}, {2, 3}}, []string{"7m0s alert OK->Alert"}},
+		"a change in percent of nothing":     {"pct_change(avg(last_1m),5m_ago):avg:m{*} >= 50", ``, []phase{{6, 0}, {2, 3}}, nil},
+		"an equal":                           {"max(last_1m):max:m{*} == 7", ``, []phase{{2, 1}, {2, 7}, {2, 8}}, []string{"2m10s alert OK->Alert", "4m10s recovery Alert->OK"}},
+		"an unequal":                         {"max(last_1m):max:m{*} != 7", ``, []phase{{2, 7}, {1, 8}}, []string{"2m10s alert OK->Alert"}},
+		"one alert of all groups":            {perGroup, `"notify_by":["*"]`, []phase{{1, 12}, {2, 1}}, []string{"10s alert OK->Alert", "2m0s recovery Alert->OK"}},
 
 		"an evaluation delay looks at the past": {above, `"evaluation_delay":120`, []phase{{2, 1}, {2, 12}, {5, 1}},
 			[]string{"4m10s alert OK->Alert", "7m0s recovery Alert->OK"}},
@@ -253,7 +268,45 @@ func TestABurnRateWithoutItsObjectiveKeepsItsStatus(t *testing.T) {
 	}
 }
 
-// assets returns the monitors that are deployed, with their references resolved.
+// 30 days have 43,200 slices of a minute, of which 432 may be bad.
+func TestErrorBudget(t *testing.T) {
+	m, err := parseMonitor("slo alert", `error_budget("latency").over("30d") > 80`, `"thresholds":{"critical":80,"warning":50}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	var state monitor.State
+	var got []string
+	for minute := range 500 {
+		v := 9000.0
+		if minute%100 == 0 { // a gap, which is not bad
+			v = math.NaN()
+		}
+		if !math.IsNaN(v) {
+			w.Add("llm.request.duration", []string{service}, v, start.Add(time.Duration(minute)*time.Minute))
+		}
+		if minute%20 == 19 {
+			next, transitions := m.Evaluate(w, state, start.Add(time.Duration(minute+1)*time.Minute))
+			state = next
+			for _, tr := range transitions {
+				got = append(got, fmt.Sprintf("%d %s %.1f", minute+1, tr.Kind, tr.Value))
+			}
+		}
+	}
+	// After 29 days the first hundred minutes still count; after 30 and a day none does.
+	for _, days := range []int{29, 31} {
+		next, transitions := m.Evaluate(w, state, start.Add(time.Duration(days)*24*time.Hour))
+		state = next
+		for _, tr := range transitions {
+			got = append(got, fmt.Sprintf("day %d %s %.1f", days, tr.Kind, tr.Value))
+		}
+	}
+	if diff := cmp.Diff([]string{"220 warn 50.2", "360 alert 82.4", "day 31 recovery 0.0"}, got); diff != "" {
+		t.Errorf("transitions (-want +got):\n%s", diff)
+	}
+}
+
+// assets returns the monitors that are deployed, with their references resolved: every SLO is that of the test.
 func assets(t testing.TB) map[string][]byte {
 	t.Helper()
 	files, err := fs.Glob(datadog.FS, "monitors/*.json")
@@ -266,7 +319,8 @@ func assets(t testing.TB) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[name] = []byte(strings.ReplaceAll(string(text), "${slo:latency}", "latency"))
+		text = regexp.MustCompile(`\$\{slo:[^}]+\}`).ReplaceAll(text, []byte("latency"))
+		out[name] = regexp.MustCompile(`\$\{[a-z-]+:([^}]+)\}`).ReplaceAll(text, []byte("$1"))
 	}
 	return out
 }

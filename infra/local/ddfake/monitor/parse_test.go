@@ -3,6 +3,7 @@ package monitor_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -205,6 +206,10 @@ func TestCheck(t *testing.T) {
 		"an objective that is none":    {strings.Replace(burnQuery, "latency", "other", 1), `monitor 7: no slo "other"`},
 		"a timeframe of no target":     {strings.Replace(burnQuery, "30d", "7d", 1), `monitor 7: slo "latency" has no timeframe 7d`},
 		"faster than it can ever burn": {strings.Replace(burnQuery, "14.4", "101", 1), "monitor 7: burn rate 101 is above the highest possible, 100"},
+		"as fast as it can ever burn":  {strings.Replace(burnQuery, "14.4", "100", 1), ""},
+		"a budget":                     {`error_budget("latency").over("30d") > 100`, ""},
+		"a budget of no objective":     {`error_budget("other").over("30d") > 80`, `monitor 7: no slo "other"`},
+		"a budget over no timeframe":   {`error_budget("latency").over("90d") > 80`, `monitor 7: slo "latency" has no timeframe 90d`},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -295,6 +300,25 @@ func TestVariablesOfAMessage(t *testing.T) {
 	}
 }
 
+func TestVariablesOfAnObjective(t *testing.T) {
+	m, err := monitor.Parse(1, []byte(`{"name":"n","type":"slo alert","query":"burn_rate(\"latency\").over(\"30d\").long_window(\"1h\").short_window(\"5m\") > 14.4",
+		"message":"{{value}} of {{timeframe}}: {{long_window_burn_rate}} and {{short_window_burn_rate}}"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	for i := range 20 {
+		w.Add("llm.request.duration", []string{service}, 9000, start.Add(time.Duration(i)*time.Minute))
+	}
+	_, transitions := m.Evaluate(w, monitor.State{}, start.Add(20*time.Minute))
+	if len(transitions) != 1 {
+		t.Fatalf("transitions = %+v, want one", transitions)
+	}
+	if got, want := m.Message(transitions[0], nil), "33.333 of 30d: 33.333 and 100"; got != want {
+		t.Errorf("Message = %q, want %q", got, want)
+	}
+}
+
 func TestMentionsInText(t *testing.T) {
 	w := func(handle string, params map[string]string) monitor.Mention {
 		return monitor.Mention{Kind: monitor.MentionWorkflow, Handle: handle, Params: params}
@@ -330,31 +354,65 @@ func TestMentionsInText(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, query := range []string{costQuery, burnQuery, qualQuery, errorQuery, "max(last_1m):max:m{*} by {function}.rollup(max, 60) <= -1.5", "avg(last_1w):default_zero(avg:m{*}) > 0"} {
+	for _, query := range []string{
+		costQuery, burnQuery, qualQuery, errorQuery, logQuery, "max(last_1m):max:m{*} by {function}.rollup(max, 60) <= -1.5", "avg(last_1w):default_zero(avg:m{*}) > 0",
+		"percentile(last_5m):p95:m{*} by {function} > 2", "pct_change(avg(last_5m),last_1h):sum:m{*} by {function}.as_count() >= 50", "change(max(last_1m),5m_ago):max:m{*} != 0",
+		`error_budget("latency").over("30d") > 75`, "1 && !(2 || 3) || 1", "!!1",
+		"avg(last_1h):anomalies(sum:m{*} by {function}.as_count(), 'agile', 2, interval=60, alert_window='last_5m', seasonality='hourly', count_default_zero='true') > 0.5",
+		"avg(last_1h):anomalies(avg:m{*}, 'robust', 2, direction='below', interval=60, alert_window='last_5m', seasonality='hourly') > 0",
+		`events("source:watchdog \"a b\"").rollup("cardinality", "@error.kind").by("story_key","@duration").last("30m") == 1`,
+		`llm-observability("@status:error").rollup("pc95", "@duration").by("model").last("2h") < 3`,
+		`trace-analytics("*").index("a", "b").rollup("avg", "@duration").last("1d") > 1`,
+	} {
 		f.Add(query)
 	}
 	w := newWorld(f)
 	for i := range 60 {
-		w.Add("m", []string{"function:qa"}, float64(i), start.Add(time.Duration(i)*10*time.Second))
+		at := start.Add(time.Duration(i) * 10 * time.Second)
+		w.Add("m", []string{"function:qa"}, float64(i), at.Add(-time.Duration(i)*10*time.Minute))
+		for _, source := range []string{monitor.SourceLogs, monitor.SourceEvents, monitor.SourceSpans, monitor.SourceLLM} {
+			w.happened[source] = append(w.happened[source], happening(fmt.Sprint("a ", i, " model:", i%3), at))
+		}
+	}
+	for id := range int64(3) {
+		m, err := parseMonitor("query alert", "max(last_5m):max:m{*} by {function} > 1", "")
+		if err != nil {
+			f.Fatal(err)
+		}
+		w.monitors[id+1], w.states[id+1] = m, stateOf("function:qa=Alert")
 	}
 	f.Fuzz(func(t *testing.T, query string) {
 		kind, options := "query alert", ""
-		if strings.Contains(query, "burn_rate") {
+		switch word, _, _ := strings.Cut(query, "("); {
+		case word == "burn_rate" || word == "error_budget":
 			kind = "slo alert"
-		}
-		if strings.Contains(query, "anomalies") {
+		case word == monitor.SourceLogs:
+			kind = "log alert"
+		case word == monitor.SourceEvents:
+			kind = "event-v2 alert"
+		case word == monitor.SourceSpans:
+			kind = "trace-analytics alert"
+		case word == monitor.SourceLLM:
+			kind = "llm-observability alert"
+		case !strings.Contains(query, ":"):
+			kind = "composite"
+		case strings.Contains(query, "anomalies"):
 			options = `"threshold_windows":{"trigger_window":"last_5m","recovery_window":"last_5m"}`
 		}
 		m, err := parseMonitor(kind, query, options)
 		if err != nil {
 			return
 		}
-		// What is accepted can be evaluated, and again from the state that it left.
+		// What is accepted can be checked and evaluated, and again from the state that it left.
+		_ = m.Check(w)
 		state, _ := m.Evaluate(w, monitor.State{}, start.Add(5*time.Minute))
 		_, transitions := m.Evaluate(w, state, start.Add(10*time.Minute))
 		for _, tr := range transitions {
 			if tr.Kind == "" || tr.From == tr.To && tr.Kind != monitor.KindRenotify {
 				t.Fatalf("%q: transition %+v", query, tr)
+			}
+			if m.Message(tr, nil) != "m" {
+				t.Fatalf("%q: message of %+v", query, tr)
 			}
 		}
 	})

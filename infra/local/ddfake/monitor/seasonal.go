@@ -11,9 +11,11 @@ import (
 const (
 	// minSeasons is the history that agile and robust need, as documented. With less there is no verdict.
 	minSeasons = 3
-	// references are the earlier seasons from which agile predicts, recents the latest points from which it takes the
-	// level, and errorPoints the latest predictions whose errors make its band.
+	// references are the latest seasons with a value from which agile predicts, of the last looked that it looks at; recents
+	// is the least number of latest points from which it takes the level, and errorPoints that of the latest predictions
+	// whose errors make its band.
 	references  = 3
+	looked      = 6
 	recents     = 9
 	errorPoints = 120
 	// agileFloor of the expected value is the least deviation of agile.
@@ -60,8 +62,8 @@ func (a *anomaly) checkSeason() error {
 
 // history is what lies before the alert window, oldest first.
 type history struct {
-	// raw is as it was measured. In filled, silence within a season that has data is zero where zeroes are filled in: a night
-	// without traffic is part of the pattern, an outage of several seasons is not.
+	// raw is as it was measured. In filled, silence is zero where zeroes are filled in and at least half of the seasons are
+	// silent at that phase: a night without traffic is part of the pattern, an outage is not.
 	raw, filled []float64
 	period      int
 	// season holds the beginning of each whole season with data, newest first.
@@ -76,21 +78,37 @@ func newHistory(values []float64, period int, zeroFill bool) *history {
 	}
 	h := &history{raw: values, filled: slices.Clone(values), period: period}
 	for start := len(values) - period; start >= begin; start -= period {
-		one := h.filled[start : start+period]
-		if !slices.ContainsFunc(one, func(v float64) bool { return !math.IsNaN(v) }) {
-			continue
-		}
-		h.season = append(h.season, start)
-		for i, v := range one {
-			if zeroFill && math.IsNaN(v) {
-				one[i] = 0
-			}
+		if slices.ContainsFunc(values[start:start+period], func(v float64) bool { return !math.IsNaN(v) }) {
+			h.season = append(h.season, start)
 		}
 	}
 	if len(h.season) < minSeasons {
 		return nil
 	}
+	if zeroFill {
+		h.fill()
+	}
 	return h
+}
+
+// fill makes zeroes of the silence that belongs to the pattern.
+func (h *history) fill() {
+	for p := range h.period {
+		silent := 0
+		for _, s := range h.season {
+			if math.IsNaN(h.raw[s+p]) {
+				silent++
+			}
+		}
+		if 2*silent < len(h.season) {
+			continue
+		}
+		for _, s := range h.season {
+			if math.IsNaN(h.raw[s+p]) {
+				h.filled[s+p] = 0
+			}
+		}
+	}
 }
 
 // robust decomposes into a trend and a seasonal profile, both by medians. With m(s) the median of season s and t(s) its age,
@@ -183,51 +201,52 @@ func (h *history) trend() func(t float64) float64 {
 	return func(t float64) float64 { return base + slope*t }
 }
 
-// agile predicts from the same phase of the last three seasons, each moved to the level of the immediate past: a seasonal
+// agile predicts from the same phase of the last seasons, each moved to the level of the immediate past: a seasonal
 // difference, as in SARIMA, with medians in place of averages. With x the points and P a season,
 //
-//	shift(j)  = median of (x(i) - x(i-jP)) over the last nine points before the window
-//	expected  = median over j = 1, 2, 3 of (x(t-jP) + shift(j))
+//	shift(j)  = median of (x(i) - x(i-jP)) over the last points before the window, as many as the window has, at least nine
+//	expected  = median of (x(t-jP) + shift(j)) over the latest three j, of six, that have a value
 //	error     = x(i) - what would have been expected of it, for the last 120 points before the window
 //	deviation = max(1.4826 × median(|error|), 0.05 × |expected|)
 //	band      = expected ± bounds × deviation
 //
-// A level shift is an anomaly until five points of it lie before the window; then it is the level, and the return is an
-// anomaly in its turn. The width of the band does not grow with a shift, but with the scale of the metric.
-func (h *history) agile() expectation {
-	n := len(h.raw)
+// A level shift is an anomaly until more than half of those last points have it; then it is the level, and the return is an
+// anomaly in its turn. What is shorter than half a window moves nothing. The width of the band does not grow with a shift, but with the scale of the metric.
+func (h *history) agile(window int) expectation {
+	n, last := len(h.raw), max(recents, window)
 	var errs []float64
 	for i := n - 1; i >= 0 && i >= n-max(errorPoints, h.period) && len(errs) < errorPoints; i-- {
 		if math.IsNaN(h.raw[i]) {
 			continue
 		}
-		if v := h.shifted(h.shifts(i), i, i); !math.IsNaN(v) {
+		if v := h.shifted(h.shifts(i, last), i, i); !math.IsNaN(v) {
 			errs = append(errs, math.Abs(h.raw[i]-v))
 		}
 	}
 	if len(errs) < minHistory {
 		return nil
 	}
-	deviation, shifts := madScale*median(errs), h.shifts(n)
+	deviation, shifts := madScale*median(errs), h.shifts(n, last)
 	return func(i int) (float64, float64) {
 		v := h.shifted(shifts, n+i, n)
 		return v, max(deviation, agileFloor*math.Abs(v))
 	}
 }
 
-// shifts returns how far the last points before end are from the same phase j seasons earlier, for each j; NaN for none.
+// shifts returns how far the last points before end are from the same phase j+1 seasons earlier, for each j; NaN for none.
 // Points that were filled in do not count, or traffic that returns would be a surprise.
-func (h *history) shifts(end int) [references]float64 {
-	var out [references]float64
+func (h *history) shifts(end, last int) [looked]float64 {
+	var out [looked]float64
+	differences := make([]float64, 0, last)
 	for j := range out {
-		var differences []float64
-		for i := end - 1; i >= (j+1)*h.period && len(differences) < recents; i-- {
+		differences = differences[:0]
+		for i := end - 1; i >= (j+1)*h.period && len(differences) < last; i-- {
 			if d := h.raw[i] - h.filled[i-(j+1)*h.period]; !math.IsNaN(d) {
 				differences = append(differences, d)
 			}
 		}
 		out[j] = math.NaN()
-		if len(differences) > recents/2 {
+		if len(differences) > last/2 {
 			out[j] = median(differences)
 		}
 	}
@@ -235,14 +254,14 @@ func (h *history) shifts(end int) [references]float64 {
 }
 
 // shifted returns what is expected at i of the points before end, or NaN when fewer than two seasons tell.
-func (h *history) shifted(shifts [references]float64, i, end int) float64 {
+func (h *history) shifted(shifts [looked]float64, i, end int) float64 {
 	// A window longer than a season looks further back.
 	for i >= end+h.period {
 		i -= h.period
 	}
-	var out []float64
+	out := make([]float64, 0, references)
 	for j, shift := range shifts {
-		if at := i - (j+1)*h.period; at >= 0 {
+		if at := i - (j+1)*h.period; at >= 0 && len(out) < references {
 			if v := h.filled[at] + shift; !math.IsNaN(v) {
 				out = append(out, v)
 			}

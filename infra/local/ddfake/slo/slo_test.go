@@ -177,6 +177,32 @@ func TestBurnRate(t *testing.T) {
 	}
 }
 
+func TestBudgetSpent(t *testing.T) {
+	const day = 24 * time.Hour
+	tests := map[string]struct {
+		slo, timeframe string
+		feed           func(s *metric.Store)
+		want           float64 // a week after the start
+	}{
+		"nothing happened":                  {latency, "30d", func(*metric.Store) {}, 0},
+		"a hundred of the 432 minutes":      {latency, "30d", func(s *metric.Store) { requests(s, 0, 100, 3000, "success") }, 100.0 / 432 * 100},
+		"a shorter timeframe has less":      {latency, "7d", func(s *metric.Store) { requests(s, 0, 100, 3000, "success") }, 100.0 / 504 * 100},
+		"what lies before does not count":   {latency, "7d", func(s *metric.Store) { requests(s, -100, 0, 3000, "success") }, 0},
+		"more than all":                     {ratio, "30d", func(s *metric.Store) { requests(s, 0, 1, 500, "error") }, 10000},
+		"no timeframe":                      {latency, "90d", func(s *metric.Store) { requests(s, 0, 100, 3000, "success") }, 0},
+		"events, of which one in a hundred": {ratio, "30d", func(s *metric.Store) { requests(s, 0, 99, 500, "success"); requests(s, 99, 100, 500, "error") }, 100},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			data := newStore(t)
+			test.feed(data)
+			if got := parse(t, test.slo).BudgetSpent(data, test.timeframe, start.Add(7*day)); math.Abs(got-test.want) > 1e-9 {
+				t.Errorf("BudgetSpent = %v %%, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 func TestTargetAndMaxBurnRate(t *testing.T) {
 	s := parse(t, strings.Replace(latency, thresholds, `"thresholds":[{"timeframe":"30d","target":99.9},{"timeframe":"7d","target":95}]`, 1))
 	for timeframe, want := range map[string]struct {
@@ -300,6 +326,9 @@ func FuzzParse(f *testing.F) {
 			long, short := s.BurnRate(data, th.Timeframe, time.Hour, 5*time.Minute, start.Add(10*time.Minute))
 			if math.IsNaN(long) || math.IsNaN(short) {
 				t.Fatalf("%q: burn rates = %v, %v", text, long, short)
+			}
+			if spent := s.BudgetSpent(data, th.Timeframe, start.Add(10*time.Minute)); math.IsNaN(spent) || spent < 0 {
+				t.Fatalf("%q: %v %% of the budget are spent", text, spent)
 			}
 		}
 	})
