@@ -22,7 +22,7 @@ type demoCommand struct {
 	Scenario []string `help:"Play only these: cost, latency, quality."`
 }
 
-// Run implements the command. Its error is errFailed when a loop did not close and revert.
+// Run implements the command. Its error is a status when a loop did not close and revert.
 func (c *demoCommand) Run(ctx context.Context, out io.Writer) (err error) {
 	names, err := c.names()
 	if err != nil {
@@ -52,7 +52,7 @@ func (c *demoCommand) Run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	if !p.result(outcomes, len(names), time.Since(begin)) {
-		return errFailed
+		return statusFailed
 	}
 	return nil
 }

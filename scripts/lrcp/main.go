@@ -1,4 +1,4 @@
-// Command lrcp runs and shows the LLM Reliability Control Plane on one machine.
+// Command lrcp runs and shows the LLM Reliability Control Plane on one machine, and brings its Datadog assets to a site.
 package main
 
 import (
@@ -13,13 +13,11 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// errFailed ends the program with status 1 after everything was said already.
-var errFailed = errors.New("failed")
-
 // commands are the verbs of the program.
 type commands struct {
-	Up   upCommand   `cmd:"" help:"Run every function, and the stand-in for Datadog, until interrupted."`
-	Demo demoCommand `cmd:"" help:"Play the failures and their remedies, and say whether every loop closed and reverted."`
+	Up     upCommand     `cmd:"" help:"Run every function, and the stand-in for Datadog, until interrupted."`
+	Assets assetsCommand `cmd:"" help:"The Datadog assets: validate, test, plan, apply, destroy, drift, import."`
+	Demo   demoCommand   `cmd:"" help:"Play the failures and their remedies, and say whether every loop closed and reverted."`
 }
 
 func main() {
@@ -29,9 +27,11 @@ func main() {
 	if err == nil {
 		return
 	}
-	if !errors.Is(err, errFailed) {
-		fmt.Fprintln(os.Stderr, "lrcp:", err)
+	var status exitStatus
+	if errors.As(err, &status) {
+		os.Exit(int(status))
 	}
+	fmt.Fprintln(os.Stderr, "lrcp:", err)
 	os.Exit(1)
 }
 

@@ -79,14 +79,14 @@ func (d *Datadog) send(r *http.Request) (*http.Response, time.Duration, error) {
 	if err != nil {
 		return nil, took, err
 	}
-	if stated, err := time.ParseDuration(resp.Header.Get(takesHeader)); err == nil {
+	if stated, err := time.ParseDuration(resp.Header.Get(TakesHeader)); err == nil {
 		took = stated
 	}
 	return resp, took, nil
 }
 
-// takesHeader is set by a transport that answers at once and says how long the answer should have taken.
-const takesHeader = "X-Lrcp-Takes"
+// TakesHeader is set by a transport that answers at once and says how long the answer should have taken.
+const TakesHeader = "X-Lrcp-Takes"
 
 // CheckState is how a Synthetics test stands.
 type CheckState struct {
