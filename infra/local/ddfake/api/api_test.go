@@ -81,7 +81,11 @@ func (o *org) try(method, path, body string) (reply, error) {
 	}
 	r.Header.Set("DD-API-KEY", "key")
 	r.Header.Set("DD-APPLICATION-KEY", "app")
-	return send(r)
+	got, err := send(r)
+	if err == nil {
+		judge(o.t, method, path, got)
+	}
+	return got, err
 }
 
 func send(r *http.Request) (reply, error) {

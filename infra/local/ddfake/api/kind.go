@@ -109,7 +109,7 @@ func (k kind) doUpdate(c *call) (int, any, error) {
 		return 0, nil, err
 	}
 	if old.readOnly {
-		return 0, nil, bad("%s is read-only", old.id)
+		return 0, nil, readOnly(old)
 	}
 	o := *old
 	o.changed, o.made, o.body = c.now, clone(old.made), clone(c.body)
@@ -138,7 +138,7 @@ func (k kind) doDelete(c *call) (int, any, error) {
 		return 0, nil, err
 	}
 	if o.readOnly {
-		return 0, nil, bad("%s is read-only", o.id)
+		return 0, nil, readOnly(o)
 	}
 	if k.free != nil {
 		if err := k.free(c, o); err != nil {
@@ -157,6 +157,12 @@ func (k kind) doDelete(c *call) (int, any, error) {
 		return k.codes[2], nil, nil
 	}
 	return k.codes[2], k.left(o), nil
+}
+
+// readOnly refuses a change of what is Datadog's own.
+func readOnly(o *object) error {
+	message := o.kind + " " + o.id + " is read-only"
+	return &failure{status: http.StatusForbidden, messages: []string{message}, answer: plain.of(http.StatusForbidden, message)}
 }
 
 // object returns the object that the path names.

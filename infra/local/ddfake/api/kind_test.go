@@ -31,7 +31,7 @@ type life struct {
 	// shown is what an answer to a get has, in pairs.
 	shown []string
 	// method and change update the object; then get has changed, in pairs. {id} stands for the identifier.
-	method, change string
+	method, change string // change is the body itself, with its data.id, when empty
 	changed        []string
 	codes          [3]int
 	// lists is a query that finds the object, and listed where its identifier is; "" when there is no list.
@@ -48,7 +48,7 @@ type life struct {
 type refusal struct{ old, new, says string }
 
 func TestLifeOfEveryKind(t *testing.T) {
-	for _, l := range slices.Concat(firstLives) {
+	for _, l := range slices.Concat(firstLives, otherLives) {
 		t.Run(l.kind, func(t *testing.T) { l.run(t) })
 	}
 }
@@ -83,6 +83,9 @@ func (l life) run(t *testing.T) {
 		o.do(200, "GET", path+l.lists, "").want(t, l.listed, id)
 	} else if r, err := o.try("GET", path, ""); err != nil || r.status != 405 && r.status != 404 {
 		t.Errorf("a list that Datadog has not: %d %v", r.status, err)
+	}
+	if l.method != "" && l.change == "" {
+		l.change = strings.Replace(body, `"data":{`, `"data":{"id":"`+id+`",`, 1)
 	}
 	if l.method != "" {
 		o.do(l.codes[1], l.method, item, fill.Replace(l.change))

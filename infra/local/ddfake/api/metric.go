@@ -109,8 +109,9 @@ func putMetadata(c *call) (int, any, error) {
 	return http.StatusOK, a.viewMetadata(name), nil
 }
 
+// viewMetadata is how the API shows the metadata of a metric: what was never set is left out.
 func (a *API) viewMetadata(name string) obj {
-	v := obj{"type": "distribution", "description": nil, "short_name": nil, "unit": nil, "per_unit": nil, "statsd_interval": nil, "integration": nil}
+	v := obj{"type": "distribution"}
 	if o := a.store.get(metadataKind, name); o != nil {
 		maps.Copy(v, clone(o.body))
 	}
@@ -197,8 +198,6 @@ func generatedMetrics(name, path, typ, schema string) kind {
 			switch {
 			case !metricName.MatchString(o.id):
 				return bad("Invalid metric name %q", o.id)
-			case old == nil && c.a.store.get(name, o.id) != nil:
-				return conflict("Metric with name %s already exists", o.id)
 			case aggregation != "count" && aggregation != "distribution":
 				return bad("compute.aggregation_type must be count or distribution")
 			case aggregation == "distribution" && text(attrs, "compute", "path") == "":
@@ -210,6 +209,9 @@ func generatedMetrics(name, path, typ, schema string) kind {
 				if text(g, "path") == "" {
 					return bad("group_by.path is required")
 				}
+			}
+			if old == nil && c.a.store.get(name, o.id) != nil {
+				return conflict("Metric with name %s already exists", o.id)
 			}
 			return nil
 		},

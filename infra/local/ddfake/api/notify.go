@@ -48,6 +48,9 @@ func channels() kind {
 		attrs := clone(sub(o.body, "data", "attributes"))
 		// A telephone is active once its owner has confirmed it.
 		attrs["active"] = text(attrs, "config", "type") != "phone"
+		if text(attrs, "config", "type") == "phone" {
+			fill(sub(attrs, "config"), obj{"formatted_number": text(attrs, "config", "number"), "region": "", "verified": false})
+		}
 		return resource(o, "notification_channels", attrs)
 	}
 	return kind{
@@ -100,7 +103,7 @@ func channels() kind {
 func notificationRules() kind {
 	show := func(o *object) obj {
 		attrs := clone(sub(o.body, "data", "attributes"))
-		fill(attrs, obj{"category": "high_urgency", "delay_minutes": 0, "channel_settings": nil})
+		fill(attrs, obj{"category": "high_urgency", "delay_minutes": 0})
 		v := resource(o, "notification_rules", attrs)
 		v["relationships"] = obj{"channel": copied(at(o.body, "data", "relationships", "channel"))}
 		return v

@@ -307,10 +307,9 @@ func includedSteps(c *call, o *object) []any {
 			}
 			targets = append(targets, obj{"id": id, "type": typ})
 		}
-		attrs := obj{"assignment": "default", "escalate_after_seconds": s["escalate_after_seconds"]}
-		if a := text(s, "assignment"); a != "" {
-			attrs["assignment"] = a
-		}
+		attrs := clone(s)
+		delete(attrs, "targets")
+		fill(attrs, obj{"assignment": "default"})
 		in = append(in, obj{"id": ids[i], "type": "steps", "attributes": attrs, "relationships": obj{"targets": obj{"data": targets}}})
 	}
 	return in
@@ -434,8 +433,8 @@ func viewRouting(c *call, o *object) obj {
 		}
 		attrs := clone(r)
 		delete(attrs, "policy_id")
-		fill(attrs, obj{"query": "", "actions": []any{}, "time_restriction": nil})
-		rel := obj{"policy": obj{"data": nil}}
+		fill(attrs, obj{"query": "", "actions": []any{}})
+		rel := obj{}
 		if id := text(r, "policy_id"); id != "" {
 			rel["policy"] = obj{"data": obj{"id": id, "type": "policies"}}
 			if p := c.a.store.get(policyKind, id); p != nil && c.asks("rules.policy") {

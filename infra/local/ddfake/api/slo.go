@@ -39,7 +39,7 @@ func slos() kind {
 			}
 			return nil
 		},
-		left:   func(o *object) any { return obj{"data": []any{o.id}, "error": nil, "errors": nil} },
+		left:   func(o *object) any { return obj{"data": []any{o.id}} },
 		absent: func(string) error { return missing("SLO not found") },
 	}
 }

@@ -31,10 +31,10 @@ func webhookVariables() kind {
 			switch {
 			case !variableName.MatchString(text(o.body, "name")):
 				return bad("Invalid variable name %q", text(o.body, "name"))
-			case text(o.body, "name") != o.id || old == nil && c.a.store.get(webhookVariableKind, o.id) != nil:
-				return renamed(c, webhookVariableKind, o)
 			case !ok || text(o.body, "value") == "":
 				return bad("value and is_secret are required")
+			case text(o.body, "name") != o.id || old == nil && c.a.store.get(webhookVariableKind, o.id) != nil:
+				return renamed(c, webhookVariableKind, o)
 			}
 			return nil
 		},
@@ -73,8 +73,6 @@ func webhooks() kind {
 			switch {
 			case !webhookName.MatchString(text(b, "name")):
 				return bad("Invalid webhook name %q", text(b, "name"))
-			case text(b, "name") != o.id || old == nil && c.a.store.get(webhookKind, o.id) != nil:
-				return renamed(c, webhookKind, o)
 			case !strings.HasPrefix(text(b, "url"), "http://") && !strings.HasPrefix(text(b, "url"), "https://"):
 				return bad("Invalid url %q", text(b, "url"))
 			case encoding != "" && encoding != "json" && encoding != "form":
@@ -83,6 +81,8 @@ func webhooks() kind {
 				return bad("custom_headers must be a JSON object in a string")
 			case text(b, "payload") != "" && encoding != "form" && !json.Valid([]byte(text(b, "payload"))):
 				return bad("payload must be JSON in a string")
+			case text(b, "name") != o.id || old == nil && c.a.store.get(webhookKind, o.id) != nil:
+				return renamed(c, webhookKind, o)
 			}
 			return nil
 		},
@@ -157,9 +157,7 @@ func viewGlobal(o *object) obj {
 	} else if value := sub(v, "value"); value != nil {
 		fill(value, obj{"secure": false})
 	}
-	fill(v, obj{
-		"parse_test_public_id": nil, "parse_test_options": nil, "is_totp": false, "is_fido": false, "attributes": obj{"restricted_roles": []any{}},
-	})
+	fill(v, obj{"is_totp": false, "is_fido": false, "attributes": obj{"restricted_roles": []any{}}})
 	v["id"], v["created_at"], v["modified_at"], v["creator"] = o.id, stamp(o.created), stamp(o.changed), creator(o.author)
 	v["type"] = "variable"
 	return v
