@@ -2,10 +2,7 @@ package local
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,13 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	assetfiles "github.com/llm-reliability/control-plane/datadog"
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
 	"github.com/llm-reliability/control-plane/functions/wire"
-	"github.com/llm-reliability/control-plane/infra/assets"
-	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
 	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/cache"
 	"github.com/llm-reliability/control-plane/shared/catalog"
@@ -163,52 +157,6 @@ func healthOfAll(handlers map[string]http.Handler) http.Handler {
 		// A client that is gone needs no health.
 		_ = json.NewEncoder(w).Encode(all)
 	})
-}
-
-// deployAssets resolves the asset files and hands them to the stand-in, in the order in which they refer to each other.
-func (s *Stack) deployAssets() error {
-	files, err := assets.Load(assetfiles.FS)
-	if err != nil {
-		return err
-	}
-	known := map[assets.Ref]string{
-		{Kind: assets.Function, Name: "remediation.url"}: s.URL,
-		{Kind: assets.Secret, Name: "control"}:           s.ControlSecret,
-		{Kind: assets.Setting, Name: "slack_team"}:       "T0000LOCAL",
-		{Kind: assets.Setting, Name: "slack_channel"}:    "#llm-reliability",
-	}
-	for _, a := range files {
-		switch a.Kind {
-		case assets.SLO, assets.Workflow, assets.Monitor, assets.Connection:
-		default:
-			continue
-		}
-		body, err := assets.Resolve(a, func(kind, name string) (string, bool) {
-			v, ok := known[assets.Ref{Kind: kind, Name: name}]
-			return v, ok
-		})
-		if err != nil {
-			return err
-		}
-		id := localID(a)
-		if err := s.Datadog.Put(string(a.Kind), id, body); err != nil {
-			if errors.Is(err, monitor.ErrNotEvaluated) {
-				continue
-			}
-			return fmt.Errorf("deploy %s: %w", a.File, err)
-		}
-		known[assets.Ref{Kind: string(a.Kind), Name: a.Key}] = id
-	}
-	return nil
-}
-
-// localID makes up an identifier of the kind's form.
-func localID(a assets.Asset) string {
-	b := sha256.Sum256([]byte(string(a.Kind) + "/" + a.Key))
-	if a.Kind == assets.Monitor {
-		return fmt.Sprint(binary.BigEndian.Uint32(b[:]))
-	}
-	return fmt.Sprintf("%x", b[:16])
 }
 
 // lateHandler serves a handler that is set after its address is known, over a socket or, as a transport, without one.

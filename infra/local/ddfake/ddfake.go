@@ -72,8 +72,11 @@ type Datadog struct {
 	logs        logs
 	checks      checks
 	timeline    []Entry
-	// started, incidents and pages count what was made, for the identifiers.
-	started, incidents, pages int
+	// started counts the runs, for their identifiers.
+	started int
+	// incidents are in the order of their numbers, from 1; pages are the titles of those that workflows sent, by ID.
+	incidents []*incident
+	pages     map[string]string
 }
 
 // watched is a monitor with what it remembers.
@@ -89,7 +92,7 @@ func New(opts Options) (*Datadog, error) {
 	}
 	d := &Datadog{
 		opts: opts, slots: make(chan struct{}, maxRuns), slos: map[string]*slo.SLO{}, monitors: map[int64]*watched{},
-		workflows: map[string]*workflow.Workflow{}, connections: map[string]*workflow.Connection{}, recent: map[string][]time.Time{},
+		workflows: map[string]*workflow.Workflow{}, connections: map[string]*workflow.Connection{}, recent: map[string][]time.Time{}, pages: map[string]string{},
 		logs: newLogs(), checks: newChecks(),
 	}
 	var err error
@@ -104,6 +107,9 @@ func New(opts Options) (*Datadog, error) {
 	}
 	return d, nil
 }
+
+// Metrics returns the metrics that came in.
+func (d *Datadog) Metrics() *metric.Store { return d.metrics }
 
 // Intake returns where telemetry goes in.
 func (d *Datadog) Intake() *intake.Intake { return d.intake }
@@ -196,6 +202,9 @@ func (d *Datadog) mention(ctx context.Context, from source, message string) {
 			continue
 		case monitor.MentionOnCall:
 			e.Kind = KindPage
+			if from.transition == string(monitor.KindRecovery) {
+				e.Kind = KindPageResolved
+			}
 		case monitor.MentionIncident:
 			e.Kind = KindIncident
 		case monitor.MentionUnknown:

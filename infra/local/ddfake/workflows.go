@@ -87,7 +87,7 @@ func (d *Datadog) run(ctx context.Context, w *workflow.Workflow, id string, t tr
 		Kind: workflow.MonitorTrigger, RunID: id, Inputs: inputs,
 		MonitorID: t.id, MonitorName: t.name, URL: fmt.Sprintf("https://app.datadoghq.com/monitors/%d", t.id),
 	}, workflow.Environment{
-		Now: time.Now, Wait: d.opts.Clock.Wait, HTTP: d.opts.HTTP, Connection: d.connection, Actions: deliveries{d, record},
+		Now: func() time.Time { return d.opts.Clock.Wall(d.opts.Clock.Now()) }, Wait: d.opts.Clock.Wait, HTTP: d.opts.HTTP, Connection: d.connection, Actions: deliveries{d, record},
 		OnStep: func(s workflow.Step) {
 			text := s.Name
 			switch {
@@ -113,45 +113,6 @@ func (d *Datadog) connection(id string) (*workflow.Connection, bool) {
 	defer d.mu.Unlock()
 	c, ok := d.connections[id]
 	return c, ok
-}
-
-// deliveries are the effects of one run, recorded on the timeline. Nothing leaves the process.
-type deliveries struct {
-	datadog *Datadog
-	record  func(Entry)
-}
-
-var _ workflow.Actions = deliveries{}
-
-// CreateIncident implements workflow.Actions.
-func (a deliveries) CreateIncident(_ context.Context, i workflow.Incident) (id, url string, err error) {
-	a.datadog.mu.Lock()
-	a.datadog.incidents++
-	number := a.datadog.incidents
-	a.datadog.mu.Unlock()
-	id = uuid("incident", fmt.Sprint(number))
-	a.record(Entry{Kind: KindIncident, Text: fmt.Sprintf("#%d %s (%s)", number, i.Title, i.Severity), Detail: map[string]any{
-		"id": id, "title": i.Title, "severity": i.Severity, "customer_impacted": i.CustomerImpacted, "state": i.State, "fields": i.Fields, "cells": i.Cells,
-	}})
-	return id, fmt.Sprintf("https://app.datadoghq.com/incidents/%d", number), nil
-}
-
-// Page implements workflow.Actions.
-func (a deliveries) Page(_ context.Context, p workflow.Page) (id string, err error) {
-	a.datadog.mu.Lock()
-	a.datadog.pages++
-	id = uuid("page", fmt.Sprint(a.datadog.pages))
-	a.datadog.mu.Unlock()
-	a.record(Entry{Kind: KindPage, Text: fmt.Sprintf("%s, urgency %s, for %s", p.Title, p.Urgency, p.Target), Detail: map[string]any{
-		"id": id, "title": p.Title, "urgency": p.Urgency, "target": p.Target, "description": p.Description, "tags": p.Tags,
-	}})
-	return id, nil
-}
-
-// Send implements workflow.Actions.
-func (a deliveries) Send(_ context.Context, m workflow.Message) error {
-	a.record(Entry{Kind: KindNotification, Text: fmt.Sprintf("%s %s: %s", m.Channel, m.To, m.Text), Detail: map[string]any{"subject": m.Subject}})
-	return nil
 }
 
 // limited counts a start against the workflow's rate limit; d.mu is held.

@@ -71,7 +71,15 @@ const mainBranch = "main"
 
 func onlyMain(map[string]any) []string { return []string{mainBranch} }
 
-// actions are those that can run here, with the inputs of Datadog's Action Catalog that are followed.
+// known returns the action of that ID, with the inputs of Datadog's Action Catalog that are followed.
+func known(id string) (a action, ok bool) {
+	if a, ok = actions[id]; !ok {
+		a, ok = incidentActions[id]
+	}
+	return a, ok
+}
+
+// actions are those that have nothing to do with incidents and pages.
 var actions = map[string]action{
 	"com.datadoghq.http.request": {
 		inputs: map[string]input{
@@ -130,20 +138,6 @@ var actions = map[string]action{
 			}
 			return nil, mainBranch, x.env.Wait(ctx, time.Duration(seconds*float64(time.Second)))
 		},
-	},
-	"com.datadoghq.dd.incidents.createIncident": {
-		inputs: map[string]input{
-			"title": {form: text, required: true}, "customer_impacted": {form: flag, required: true}, "fields": {form: object},
-			"initial_cells": {form: list}, "notification_handles": {form: list},
-		},
-		outputs: []string{"incident_id", "url", "title", "state", "severity"}, branches: onlyMain, run: runIncident,
-	},
-	"com.datadoghq.dd.oncall.createOnCallPage": {
-		inputs: map[string]input{
-			"title": {form: text, required: true}, "urgency": {form: text, required: true}, "target": {form: object, required: true},
-			"description": {form: text}, "tags": {form: list},
-		},
-		outputs: []string{"page_id"}, branches: onlyMain, run: runPage,
 	},
 	"com.datadoghq.slack.send_simple_message": {
 		inputs: map[string]input{
@@ -217,56 +211,6 @@ func runIf(_ context.Context, _ *execution, _ *step, in map[string]any) (map[str
 		return nil, "true", nil
 	}
 	return nil, "false", nil
-}
-
-func runIncident(ctx context.Context, x *execution, _ *step, in map[string]any) (map[string]any, string, error) {
-	incident := Incident{RunID: x.run.ID, Workflow: x.run.Workflow, Title: inText(in["title"]), State: "active", Severity: "UNKNOWN", Fields: map[string]any{}}
-	incident.CustomerImpacted, _ = in["customer_impacted"].(bool)
-	fields, _ := in["fields"].(map[string]any)
-	for name, f := range fields {
-		field, ok := f.(map[string]any)
-		if !ok || field["type"] == nil {
-			return nil, "", fmt.Errorf("the field %s is not an object with type and value", name)
-		}
-		incident.Fields[name] = field["value"]
-		switch name {
-		case "severity":
-			incident.Severity = inText(field["value"])
-		case "state":
-			incident.State = inText(field["value"])
-		}
-	}
-	cells, _ := in["initial_cells"].([]any)
-	for i, c := range cells {
-		cell, _ := c.(map[string]any)
-		content, ok := cell["content"].(map[string]any)
-		if !ok || cell["cell_type"] != "markdown" {
-			return nil, "", fmt.Errorf("the initial cell %d is not of type markdown with content", i)
-		}
-		incident.Cells = append(incident.Cells, inText(content["content"]))
-	}
-	id, url, err := x.env.Actions.CreateIncident(ctx, incident)
-	if err != nil {
-		return nil, "", fmt.Errorf("create incident: %w", err)
-	}
-	return map[string]any{"incident_id": id, "url": url, "title": incident.Title, "state": incident.State, "severity": incident.Severity}, mainBranch, nil
-}
-
-func runPage(ctx context.Context, x *execution, _ *step, in map[string]any) (map[string]any, string, error) {
-	page := Page{RunID: x.run.ID, Workflow: x.run.Workflow, Title: inText(in["title"]), Description: inText(in["description"]), Urgency: inText(in["urgency"]), Tags: texts(in["tags"])}
-	target, _ := in["target"].(map[string]any)
-	page.TargetType, page.Target = inText(target["type"]), inText(target["identifier"])
-	if !slices.Contains([]string{"team_handle", "team_id", "user_id"}, page.TargetType) || page.Target == "" {
-		return nil, "", errors.New("the target is not a team_handle, team_id or user_id with an identifier")
-	}
-	if page.Urgency != "low" && page.Urgency != "high" {
-		return nil, "", fmt.Errorf("urgency is %q, not low or high", page.Urgency)
-	}
-	id, err := x.env.Actions.Page(ctx, page)
-	if err != nil {
-		return nil, "", fmt.Errorf("page %s: %w", page.Target, err)
-	}
-	return map[string]any{"page_id": id}, mainBranch, nil
 }
 
 const (

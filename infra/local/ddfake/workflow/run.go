@@ -30,32 +30,21 @@ type Trigger struct {
 // Actions is where the effects of a run go that are not HTTP requests. It may be called by several runs at a time. An
 // error fails the step.
 type Actions interface {
-	// CreateIncident returns the ID of the new incident and the URL of its page.
-	CreateIncident(ctx context.Context, incident Incident) (id, url string, err error)
+	// CreateIncident returns the number of the new incident and the URL of its page.
+	CreateIncident(ctx context.Context, incident Incident) (number int, url string, err error)
+	// Incidents returns every incident that exists.
+	Incidents(ctx context.Context) ([]Opened, error)
+	// AddToTimeline adds a cell in Markdown to an incident.
+	AddToTimeline(ctx context.Context, number int, text string) error
+	// Keep stores a value with an incident, and Kept returns it, or an error when there is none.
+	Keep(ctx context.Context, number int, key string, value any) error
+	Kept(ctx context.Context, number int, key string) (value any, err error)
 	// Page returns the ID of the new page.
 	Page(ctx context.Context, page Page) (id string, err error)
+	// ResolvePage ends a page.
+	ResolvePage(ctx context.Context, id string) error
 	// Send delivers a message.
 	Send(ctx context.Context, message Message) error
-}
-
-// Incident is what a run asks for with createIncident.
-type Incident struct {
-	RunID, Workflow  string
-	Title            string
-	Severity, State  string
-	CustomerImpacted bool
-	// Fields are the values by name, severity and state included; Cells is the timeline, in Markdown.
-	Fields map[string]any
-	Cells  []string
-}
-
-// Page is what a run asks for with createOnCallPage.
-type Page struct {
-	RunID, Workflow    string
-	Title, Description string
-	// Urgency is low or high; TargetType is team_handle, team_id or user_id.
-	Urgency, TargetType, Target string
-	Tags                        []string
 }
 
 // Message is a text to a Slack channel or an e-mail address.

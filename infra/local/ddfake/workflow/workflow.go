@@ -19,7 +19,10 @@
 //	JavaScript         a function body, $ is the context, 10 KB         by goja: no lodash, ends after 2 s
 //	if                 conditions joined by and, or                     only the comparison eq is known
 //	switch             case or default                                  the form of cases, a list of texts, is our guess
-//	other actions      some hundred                                     those of the table in action.go; others are refused
+//	incidents          search by facets, newest first                   AND of facets, OR of values; automation data comes back as
+//	                                                                    it was kept, which is our guess at its form
+//	other actions      some hundred                                     those of the tables in action.go and incident.go; others are
+//	                                                                    refused
 package workflow
 
 import (
@@ -267,8 +270,8 @@ func (p *parser) step(s *step) {
 	bad := func(format string, args ...any) {
 		p.check(false, "step %s: "+format, append([]any{s.Name}, args...)...)
 	}
-	var known bool
-	if s.action, known = actions[s.ActionID]; !known {
+	var ok bool
+	if s.action, ok = known(s.ActionID); !ok {
 		bad("unknown action %q", s.ActionID)
 		return
 	}

@@ -25,8 +25,10 @@ import (
 
 const (
 	functionURL   = "https://remediation.example"
+	diagnosisURL  = "https://diagnosis.example"
 	controlSecret = "s3cret-of-the-control-plane"
 	connectionID  = "connection-of-remediation"
+	diagnosisID   = "connection-of-diagnosis"
 )
 
 // resolved returns the body of an asset of this repository with its placeholders filled in.
@@ -46,8 +48,14 @@ func resolved(t testing.TB, kind assets.Kind, key string) []byte {
 			return functionURL, true
 		case "secret:control":
 			return controlSecret, true
+		case "function:diagnosis.url":
+			return diagnosisURL, true
 		case "connection:remediation":
 			return connectionID, true
+		case "connection:diagnosis":
+			return diagnosisID, true
+		case "setting:datadog_app":
+			return "https://app.dd.example", true
 		}
 		return kind + "-" + name, true
 	})
@@ -57,9 +65,11 @@ func resolved(t testing.TB, kind assets.Kind, key string) []byte {
 	return body
 }
 
-// fakeFunction stands for the remediation function: it answers as told and keeps what it was asked.
+// fakeFunction stands for a control function: it answers as told, from paths where the path is there, and keeps what it was
+// asked.
 type fakeFunction struct {
 	answers []answer
+	paths   map[string]answer
 	calls   []call
 }
 
@@ -85,7 +95,10 @@ func (r *fakeFunction) RoundTrip(req *http.Request) (*http.Response, error) {
 	if got, want := req.Header.Get("Content-Type"), "application/json"; got != want {
 		return nil, fmt.Errorf("content type is %q", got)
 	}
-	a := r.answers[min(len(r.calls), len(r.answers)-1)]
+	a, ok := r.paths[req.URL.Path]
+	if !ok {
+		a = r.answers[min(len(r.calls), len(r.answers)-1)]
+	}
 	r.calls = append(r.calls, call{req.URL.Path, body})
 	if a.down {
 		return nil, errors.New("connection refused")
@@ -97,33 +110,95 @@ func (r *fakeFunction) RoundTrip(req *http.Request) (*http.Response, error) {
 	return rec.Result(), nil
 }
 
-// sinks keeps what a run asked for.
+// sinks keeps what runs asked for. What is in broken fails.
 type sinks struct {
 	mu        sync.Mutex
-	incidents []workflow.Incident
+	incidents []workflow.Opened
+	kept      map[string]any
 	pages     []workflow.Page
+	resolved  []string
 	messages  []workflow.Message
+	broken    []string
 }
 
-func (s *sinks) CreateIncident(_ context.Context, i workflow.Incident) (id, url string, err error) {
+// try locks and says whether the method works.
+func (s *sinks) try(method string) (unlock func(), err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.incidents = append(s.incidents, i)
-	return "incident-1", "https://dd.example/incidents/1", nil
+	if slices.Contains(s.broken, method) {
+		err = errors.New(method + " is out of order")
+	}
+	return s.mu.Unlock, err
+}
+
+func (s *sinks) CreateIncident(_ context.Context, i workflow.Incident) (number int, url string, err error) {
+	unlock, err := s.try("CreateIncident")
+	defer unlock()
+	if err != nil {
+		return 0, "", err
+	}
+	number = len(s.incidents) + 1
+	url = fmt.Sprintf("https://dd.example/incidents/%d", number)
+	s.incidents = append(s.incidents, workflow.Opened{Incident: i, ID: fmt.Sprintf("incident-%d", number), Number: number, URL: url, Created: time.Now()})
+	return number, url, nil
+}
+
+func (s *sinks) Incidents(context.Context) ([]workflow.Opened, error) {
+	unlock, err := s.try("Incidents")
+	defer unlock()
+	return slices.Clone(s.incidents), err
+}
+
+func (s *sinks) AddToTimeline(_ context.Context, number int, text string) error {
+	unlock, err := s.try("AddToTimeline")
+	defer unlock()
+	if err == nil {
+		s.incidents[number-1].Cells = append(s.incidents[number-1].Cells, text)
+	}
+	return err
+}
+
+func (s *sinks) Keep(_ context.Context, number int, key string, value any) error {
+	unlock, err := s.try("Keep")
+	defer unlock()
+	if s.kept == nil {
+		s.kept = map[string]any{}
+	}
+	s.kept[fmt.Sprint(number, key)] = value
+	return err
+}
+
+func (s *sinks) Kept(_ context.Context, number int, key string) (any, error) {
+	unlock, err := s.try("Kept")
+	defer unlock()
+	value, ok := s.kept[fmt.Sprint(number, key)]
+	if err == nil && !ok {
+		err = errors.New("not found")
+	}
+	return value, err
 }
 
 func (s *sinks) Page(_ context.Context, p workflow.Page) (string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	unlock, err := s.try("Page")
+	defer unlock()
+	if err != nil {
+		return "", err
+	}
 	s.pages = append(s.pages, p)
-	return "page-1", nil
+	return fmt.Sprintf("page-%d", len(s.pages)), nil
+}
+
+func (s *sinks) ResolvePage(_ context.Context, id string) error {
+	unlock, err := s.try("ResolvePage")
+	defer unlock()
+	s.resolved = append(s.resolved, id)
+	return err
 }
 
 func (s *sinks) Send(_ context.Context, m workflow.Message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	unlock, err := s.try("Send")
+	defer unlock()
 	s.messages = append(s.messages, m)
-	return nil
+	return err
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -140,13 +215,17 @@ func wait(ctx context.Context, d time.Duration) error {
 // environment reaches the given transport and sinks, and the connection of this repository.
 func environment(t testing.TB, transport http.RoundTripper, actions workflow.Actions) workflow.Environment {
 	t.Helper()
-	c, err := workflow.ParseConnection(connectionID, resolved(t, assets.Connection, "remediation"))
-	if err != nil {
-		t.Fatal(err)
+	connections := map[string]*workflow.Connection{}
+	for id, key := range map[string]string{connectionID: "remediation", diagnosisID: "diagnosis"} {
+		c, err := workflow.ParseConnection(id, resolved(t, assets.Connection, key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		connections[id] = c
 	}
 	return workflow.Environment{
 		Now: time.Now, Wait: wait, HTTP: &http.Client{Transport: transport}, Actions: actions,
-		Connection: func(id string) (*workflow.Connection, bool) { return c, id == c.ID },
+		Connection: func(id string) (*workflow.Connection, bool) { c, ok := connections[id]; return c, ok },
 	}
 }
 
@@ -177,8 +256,8 @@ var remedies = []struct {
 }
 
 const (
-	applied  = `{"result":"applied","overrides":[{"id":"o-1","end":"2030-01-01T00:30:00Z","source":{"workflow_run":"run-1"}}]}`
-	byOther  = `{"result":"already_applied","overrides":[{"id":"o-1","end":"2030-01-01T00:30:00Z","source":{"workflow_run":"run-0"}}]}`
+	applied  = `{"result":"applied","overrides":[{"id":"o-1","start":"2030-01-01T00:00:05Z","end":"2030-01-01T00:30:00Z","source":{"workflow_run":"run-1"}}]}`
+	byOther  = `{"result":"already_applied","overrides":[{"id":"o-1","start":"2030-01-01T00:00:05Z","end":"2030-01-01T00:30:00Z","source":{"workflow_run":"run-0"}}]}`
 	reverted = `{"result":"reverted","overrides":[{"id":"o-1"}]}`
 	flap     = `{"title":"Conflict","status":409,"detail":"the opposite switch is in force","code":"flap"}`
 	busy     = `{"title":"Service Unavailable","status":503,"detail":"the store does not answer"}`
@@ -193,6 +272,7 @@ func TestRemedies(t *testing.T) {
 		waited                     time.Duration
 		incidents, messages, calls int
 		urgency, description       string
+		broken                     []string
 	}{
 		"an alert applies the remedy, opens an incident and tells the team": {
 			transition: "alert", answers: []answer{{status: 200, body: applied}}, calls: 1, incidents: 1, messages: 1,
@@ -204,7 +284,19 @@ func TestRemedies(t *testing.T) {
 		},
 		"a recovery reverts": {
 			transition: "recovery", answers: []answer{{status: 200, body: reverted}}, calls: 1, messages: 1,
-			steps: []string{"Prepare", "Is_recovery", "Revert", "Notify_recovery"},
+			steps: []string{"Prepare", "Is_recovery", "Revert", "Find_incident", "Match_incident", "Has_incident", "Notify_recovery"},
+		},
+		"a recovery reverts and tells also when incidents can't be searched": {
+			transition: "recovery", answers: []answer{{status: 200, body: reverted}}, calls: 1, messages: 1, waited: 20 * time.Second, broken: []string{"Incidents"},
+			steps: []string{"Prepare", "Is_recovery", "Revert", "Find_incident ×3 !", "Notify_recovery"},
+		},
+		"an incident that can't be opened is told": {
+			transition: "alert", answers: []answer{{status: 200, body: applied}}, calls: 1, messages: 1, broken: []string{"CreateIncident"},
+			steps: []string{"Prepare", "Is_recovery", "STEP", "Is_ours", "Create_incident !", "Notify_without_incident"},
+		},
+		"a refusal that On-Call can't be paged for is told": {
+			transition: "alert", answers: []answer{{status: 409, body: flap}}, calls: 4, waited: 50 * time.Second, messages: 1, broken: []string{"Page"},
+			steps: []string{"Prepare", "Is_recovery", "STEP ×4 !", "Explain_refusal", "Page_on_call ×3 !", "Notify_unpaged"},
 		},
 		"a refusal pages with its reason": {
 			transition: "alert", answers: []answer{{status: 409, body: flap}}, calls: 4, waited: 30 * time.Second,
@@ -234,7 +326,7 @@ func TestRemedies(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					function, actions := &fakeFunction{answers: test.answers}, &sinks{}
+					function, actions := &fakeFunction{answers: test.answers}, &sinks{broken: test.broken}
 					env := environment(t, function, actions)
 					var told []string
 					env.OnStep = func(s workflow.Step) { told = append(told, s.Name) }
@@ -279,7 +371,9 @@ func TestRemedies(t *testing.T) {
 					}
 					checkPage(t, actions.pages, test.urgency, test.description)
 					for _, i := range actions.incidents {
-						for _, part := range []string{"A Monitor", "o-1", "datadog/playbooks/", "https://dd.example/monitors/4711"} {
+						for _, part := range []string{"A Monitor", "o-1", "datadog/playbooks/", "https://dd.example/monitors/4711", "2000-01-01 00:00:00 UTC: the monitor triggered",
+							"[Dashboard](https://app.dd.example/dashboard/lists?q=", "[Logs](https://app.dd.example/logs?query=service%3Allm-reliability-control-plane%20%40llm.function%3Aqa&from_ts=946683000000&",
+							"[Traces](https://app.dd.example/apm/traces?", "[LLM spans](https://app.dd.example/llm/traces?"} {
 							if !strings.Contains(strings.Join(i.Cells, "\n"), part) {
 								t.Errorf("the incident does not say %q: %q", part, i.Cells)
 							}
@@ -622,6 +716,10 @@ func TestParseRefuses(t *testing.T) {
 		"an unknown verb":                     {`"value":"POST"`, `"value":"SEND"`, `verb is "SEND"`},
 		"a header that is not a list":         {`"value":["application/json"]`, `"value":"application/json"`, "the value of a header is a list"},
 		"an unknown comparison":               {`"comparisonOperator":"eq"`, `"comparisonOperator":"equals"`, "unknown comparisonOperator equals"},
+		"a customer impact without scope":     {`"name":"customer_impacted","value":false`, `"name":"customer_impacted","value":true`, "customer_impacted needs a scope"},
+		"a search that is none":               {`state:(active OR stable) AND`, `state=active AND`, `"state=active" is not like state:active`},
+		"a search with unknown order":         {`"value":"-created"`, `"value":"severity"`, "only -created is followed"},
+		"a search for too many":               {`"name":"page_size","value":100`, `"name":"page_size","value":101`, "page_size 101 is not 1 to 100"},
 		"a script that is none":               {`return {`, `return [`, "the script is not valid"},
 		"an edge to nowhere":                  {`"nextStepName":"Is_recovery"`, `"nextStepName":"Nowhere"`, `leads to "Nowhere"`},
 		"an unknown branch":                   {`"branchName":"false"`, `"branchName":"no"`, `has no branch "no"`},
@@ -635,7 +733,7 @@ func TestParseRefuses(t *testing.T) {
 		"a connection that does not exist":    {`"connectionLabel":"REMEDIATION"`, `"connectionLabel":"remediation"`, `no connection labelled "remediation"`},
 		"a connection for the wrong action":   {`"name":"Notify_team"`, `"connectionLabel":"REMEDIATION","name":"Notify_team"`, "takes no connection"},
 		"an expression about no step":         {"Steps.Create_incident.url", "Steps.Create.url", "there is no such step"},
-		"an expression about a later step":    {"Steps.Revert.body.result", "Steps.Page_on_call.page_id", "never runs before this one"},
+		"an expression about a later step":    {"Steps.Revert.body.result", "Steps.Page_on_call.data.id", "never runs before this one"},
 		"an expression about no output":       {"Steps.Create_incident.url", "Steps.Create_incident.link", "has no such output"},
 		"an expression about no input":        {"{{ Trigger.transition }}", "{{ Trigger.state }}", "there is no such input"},
 		"an expression about no variable":     {"{{ Trigger.transition }}", "{{ Current.Value }}", "there is no such variable"},
