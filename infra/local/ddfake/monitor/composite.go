@@ -142,7 +142,7 @@ func (o *operation) status(of map[int64]Status) Status {
 	return of[o.id]
 }
 
-// part is one monitor of a composite as it stands.
+// compositePart is one monitor of a composite as it stands.
 type compositePart struct {
 	id    int64
 	state State

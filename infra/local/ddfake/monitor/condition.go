@@ -229,8 +229,13 @@ type reading struct {
 // read evaluates the condition for every group.
 func (c condition) read(data Data, now time.Time) []reading {
 	readings := c.readGroups(data, now)
-	if !c.simple || len(readings) == 0 {
+	switch {
+	case !c.simple:
 		return readings
+	case len(readings) == 0 && c.events != nil:
+		return []reading{c.events.absent("*", false)}
+	case len(readings) == 0:
+		return nil
 	}
 	worst := slices.MaxFunc(readings, func(a, b reading) int { return c.compare(a.value, b.value) })
 	worst.group, worst.tags = "*", nil

@@ -205,9 +205,10 @@ func (m *Monitor) waiting(g Group, now, at time.Time) bool {
 // judge returns the status that follows from a reading, and the threshold that decided.
 func (m *Monitor) judge(g Group, r reading, at time.Time) (Status, float64) {
 	c, th := m.condition, m.Options.Thresholds
-	if r.status == NoData && !m.Options.NotifyNoData {
+	switch {
+	case r.status == NoData && !m.Options.NotifyNoData:
 		return g.Status, c.threshold
-	} else if r.status != "" {
+	case r.status != "":
 		return r.status, c.threshold
 	}
 	critical := *th.Critical

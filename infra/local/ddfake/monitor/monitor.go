@@ -21,6 +21,8 @@
 //	what is missing counts as good
 //	an event without a facet of "by" is in no group, and   it forms a group N/A; at most 30, 10 or 5 values of each
 //	at most 1000 groups count                              of two, three or four facets
+//	a count below a bound by groups tells when all groups  it tells also when no group was ever seen
+//	that were seen are silent
 //	logs are searched in one index, whatever its name      in the index that is named
 //	{{log.link}} and {{span.link}} are paths               URLs of the explorers
 //	notify_by with other than all groups or "*", and       evaluated

@@ -201,3 +201,27 @@ func TestLongSeasons(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkSeasons(b *testing.B) {
+	for _, seasonality := range []string{"hourly", "daily", "weekly"} {
+		for _, algorithm := range []string{"agile", "robust"} {
+			b.Run(seasonality+"/"+algorithm, func(b *testing.B) {
+				m, err := parseMonitor("query alert",
+					"avg(last_1h):anomalies(sum:m{*}.as_count(), '"+algorithm+"', 3, interval=600, alert_window='last_1h', seasonality='"+seasonality+"') >= 0.8",
+					`"threshold_windows":{"trigger_window":"last_1h","recovery_window":"last_1h"}`)
+				if err != nil {
+					b.Fatal(err)
+				}
+				w := newWorld(b)
+				const points = 42 * 24 * 6
+				for i := range points {
+					w.Add("m", nil, float64(i%144), start.Add(time.Duration(i)*10*time.Minute))
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					m.Evaluate(w, monitor.State{}, start.Add(points*10*time.Minute))
+				}
+			})
+		}
+	}
+}
