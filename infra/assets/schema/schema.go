@@ -209,6 +209,7 @@ func (d *Description) CheckValue(api, schema string, v any) []Problem {
 	problems := make([]Problem, len(found))
 	for i, f := range found {
 		problems[i] = f.Problem
+		problems[i].Reason += suggestion(f.given, f.known)
 	}
 	slices.SortFunc(problems, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Reason, b.Reason))

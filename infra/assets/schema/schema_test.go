@@ -129,6 +129,7 @@ func TestNothingPassesThatAnOpenAPIValidatorRefuses(t *testing.T) {
 		if err := json.Unmarshal(a.Body, &body); err != nil {
 			t.Fatal(err)
 		}
+		body = trim(body)
 		mutate(body, "", func(what string) {
 			plain := docs[api].Components.Schemas[name].Value.VisitJSON(body, openapi3.DisableSchemaErrorDetails())
 			if plain == nil || strings.Contains(plain.Error(), "more than one") {
@@ -143,6 +144,23 @@ func TestNothingPassesThatAnOpenAPIValidatorRefuses(t *testing.T) {
 	if refused < 100 {
 		t.Errorf("only %d bodies were refused: the test says little", refused)
 	}
+}
+
+// trim leaves the first items of each list: kin-openapi takes long for the many branches of a dashboard's widgets.
+func trim(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k := range v {
+			v[k] = trim(v[k])
+		}
+	case []any:
+		v = v[:min(len(v), 2)]
+		for i := range v {
+			v[i] = trim(v[i])
+		}
+		return v
+	}
+	return v
 }
 
 // mutate calls f with each value of a body gone or replaced, one at a time, and puts it back.

@@ -19,6 +19,10 @@ import (
 type finding struct {
 	Problem
 	weight int
+	// given and known, where they are set, end the message with what was probably meant. It is looked for at the end only,
+	// since most findings are those of branches that were not meant.
+	given string
+	known []string
 }
 
 // The weights. A key whose one allowed value is another says almost surely that another branch was meant.
@@ -33,7 +37,15 @@ type walker struct {
 }
 
 func one(path string, weight int, format string, args ...any) []finding {
-	return []finding{{Problem{path, fmt.Sprintf(format, args...)}, weight}}
+	return []finding{{Problem: Problem{path, fmt.Sprintf(format, args...)}, weight: weight}}
+}
+
+// meant adds what was given, and what would have been known.
+func meant(found []finding, given string, known []string) []finding {
+	for i := range found {
+		found[i].given, found[i].known = given, known
+	}
+	return found
 }
 
 // value checks a value against a schema.
@@ -77,7 +89,7 @@ func (w walker) object(s *openapi3.Schema, v map[string]any, path string) []find
 	var found []finding
 	for _, name := range s.Required {
 		if _, ok := v[name]; !ok {
-			found = append(found, finding{Problem{Join(path, name), "required, but missing"}, 2 * middle})
+			found = append(found, one(Join(path, name), 2*middle, "required, but missing")...)
 		}
 	}
 	if n := uint64(len(v)); n < s.MinProps || s.MaxProps != nil && n > *s.MaxProps {
@@ -100,7 +112,7 @@ func (w walker) object(s *openapi3.Schema, v map[string]any, path string) []find
 		if free(s) {
 			continue
 		}
-		found = append(found, one(at, light, "unknown key%s", suggestion(name, slices.Collect(maps.Keys(s.Properties))))...)
+		found = append(found, meant(one(at, light, "unknown key"), name, slices.Collect(maps.Keys(s.Properties)))...)
 	}
 	return found
 }
@@ -149,7 +161,7 @@ func (w walker) branches(refs openapi3.SchemaRefs, v any, path string) []finding
 			case !ok && object[key] == nil:
 				return one(Join(path, key), strong, "required, but missing: it says which form this is, one of %s", some(values))
 			case ok && !slices.Contains(values, given):
-				return one(Join(path, key), strong, "%q is not one of %s%s", given, some(values), suggestion(given, values))
+				return meant(one(Join(path, key), strong, "%q is not one of %s", given, some(values)), given, values)
 			}
 			candidates = slices.DeleteFunc(candidates, func(s *openapi3.Schema) bool { return ok && !slices.Contains(texts(s.Properties[key]), given) })
 		}
@@ -241,7 +253,7 @@ func enum(s *openapi3.Schema, v any, path string) []finding {
 		weight = strong
 	}
 	given := fmt.Sprint(v)
-	return one(path, weight, "%q is not one of %s%s", given, some(allowed), suggestion(given, allowed))
+	return meant(one(path, weight, "%q is not one of %s", given, some(allowed)), given, allowed)
 }
 
 func text(s *openapi3.Schema, v, path string) []finding {
