@@ -1,0 +1,46 @@
+// Command insights is the deployed function: on Lambda, on Cloud Run, or on this machine.
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/shared/ddapi"
+	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/serverless"
+)
+
+func main() { serverless.Main("insights", build) }
+
+// build reads the environment:
+//
+//	LRCP_CONTROL_SECRETS     one bearer secret, or two during a rotation; required
+//	DD_API_KEY, DD_APP_KEY   keys of Datadog; the application key needs the permission timeseries_query only; required
+//	DD_SITE                  the site of Datadog; datadoghq.com when not set
+//	LRCP_DATADOG_URL         the address of a stand-in for Datadog's API; the site's when not set
+//	DD_SERVICE, DD_ENV       the tags of the metrics that are judged; those of the function itself
+//	LRCP_INSIGHTS_WINDOW     how far back the score looks; 1h when not set
+func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
+	e := env.New(d.Getenv)
+	secrets := serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS")
+	apiKey, appKey := e.RequiredSecret("DD_API_KEY"), e.RequiredSecret("DD_APP_KEY")
+	scope := "service:" + e.String("DD_SERVICE", "llm-reliability-control-plane") + ",env:" + e.String("DD_ENV", "local")
+	window := e.Duration("LRCP_INSIGHTS_WINDOW", time.Hour)
+	site, base := e.String("DD_SITE", "datadoghq.com"), e.String("LRCP_DATADOG_URL", "")
+	if err := e.Err(); err != nil {
+		return serverless.Function{}, err
+	}
+	client, err := ddapi.New(ddapi.Options{Site: site, APIKey: apiKey.Reveal(), AppKey: appKey.Reveal(), BaseURL: base})
+	if err != nil {
+		return serverless.Function{}, err
+	}
+	// A query is a POST without effect, which may be repeated.
+	f, err := insights.New(insights.Options{
+		Metrics: insights.Datadog{API: client.Repeatable()}, Telemetry: d.Telemetry, Scope: scope, Window: window,
+	})
+	if err != nil {
+		return serverless.Function{}, err
+	}
+	return serverless.Function{Handler: f.Handler(), Auth: secrets}, nil
+}
