@@ -26,7 +26,8 @@ const (
 	flatFloor   = 0.001
 	// trendSeasons are needed before robust believes in a trend. With fewer, one season at another level would make one.
 	trendSeasons = 6
-	// neighbours are the points on either side of a phase whose residuals count for the deviation of that phase.
+	// neighbours are the points on either side of a phase whose residuals count for the deviation of that phase, at most a
+	// twelfth of a season.
 	neighbours = 30
 )
 
@@ -156,14 +157,14 @@ func (h *history) robust() expectation {
 	if len(all) < minHistory {
 		return nil
 	}
-	overall := madScale * median(all)
+	overall, near := madScale*median(all), min(neighbours, h.period/12)
 	return func(i int) (float64, float64) {
 		p := i % h.period
 		if math.IsNaN(profile[p]) {
 			return math.NaN(), 0
 		}
 		var around []float64
-		for d := -min(neighbours, (h.period-1)/2); d <= min(neighbours, (h.period-1)/2); d++ {
+		for d := -near; d <= near; d++ {
 			around = append(around, residuals[(p+d+h.period)%h.period]...)
 		}
 		now := level(float64(i / h.period))
