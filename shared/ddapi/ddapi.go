@@ -143,7 +143,7 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 		}
 		body = bytes.TrimSpace(buf.Bytes())
 	}
-	group := group(method, path)
+	group := groupOf(method, path)
 	leave, err := c.limits.enter(ctx, group)
 	if err != nil {
 		return &Error{Method: method, Path: path, cause: err}

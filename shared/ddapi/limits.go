@@ -11,8 +11,8 @@ import (
 )
 
 // limits keeps what Datadog said about its rate limits. A limit holds for a group of requests: the method and the first
-// element of the path. The log configuration is one group whatever the method, and its requests go one at a time, since it
-// allows only a few changes a minute.
+// element of the path. The log configuration has one group for what reads and one for what changes, and its requests go
+// one at a time, since it allows only a few changes a minute.
 type limits struct {
 	mu     sync.Mutex
 	until  map[string]time.Time
@@ -23,16 +23,23 @@ func newLimits() *limits {
 	return &limits{until: map[string]time.Time{}, serial: make(chan struct{}, 1)}
 }
 
-const logsConfiguration = "logs configuration"
+const (
+	logsRead  = "read the logs configuration"
+	logsWrite = "change the logs configuration"
+)
 
 var (
 	logsConfigPath = regexp.MustCompile(`^/api/v\d+/logs/config/`)
 	version        = regexp.MustCompile(`^/api/[^/]+/`)
 )
 
-func group(method, path string) string {
-	if logsConfigPath.MatchString(path) {
-		return logsConfiguration
+func groupOf(method, path string) string {
+	switch {
+	case !logsConfigPath.MatchString(path):
+	case method == http.MethodGet:
+		return logsRead
+	default:
+		return logsWrite
 	}
 	resource, _, _ := strings.Cut(version.ReplaceAllString(path, ""), "/")
 	return method + " " + resource
@@ -40,7 +47,7 @@ func group(method, path string) string {
 
 // enter waits for the turn of a request in a group that is served one at a time. The caller must call leave.
 func (l *limits) enter(ctx context.Context, group string) (leave func(), err error) {
-	if group != logsConfiguration {
+	if group != logsRead && group != logsWrite {
 		return func() {}, nil
 	}
 	select {

@@ -60,16 +60,26 @@ func (d *Deployer) adopt(ctx context.Context, targets []Target) error {
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
-	values, err := d.values(ctx, of)
+	// What an asset refers to may be part of its name.
+	needed := d.needed(of)
+	values, err := d.values(ctx, needed)
 	if err != nil {
 		return err
 	}
-	// What is referred to has its identifier in the state.
+	seen, err := d.look(ctx, values)
+	if err != nil {
+		return err
+	}
+	matches, err := d.match(ctx, needed, seen, values)
+	if err != nil {
+		return err
+	}
 	ids := map[assets.Ref]string{}
-	for _, name := range d.opts.State.names() {
-		if kind, key, ok := parseName(name); ok {
-			e, _ := d.opts.State.entry(name)
-			ids[assets.Ref{Kind: string(kind), Name: key}] = e.ID
+	for _, m := range matches {
+		if m.object != nil {
+			ids[assets.Ref{Kind: string(m.asset.Kind), Name: m.asset.Key}] = m.object.ID
+		} else if m.likely != "" {
+			ids[assets.Ref{Kind: string(m.asset.Kind), Name: m.asset.Key}] = m.likely
 		}
 	}
 	found := make([]entry, len(targets))
@@ -83,16 +93,31 @@ func (d *Deployer) adopt(ctx context.Context, targets []Target) error {
 	}
 	return d.opts.State.change(func(in *stored) {
 		for i, t := range targets {
-			for name, e := range in.Objects {
-				if kind, _, _ := parseName(name); kind == t.Kind && e.ID != "" && e.ID == found[i].ID && e.Scope == found[i].Scope {
-					delete(in.Objects, name) // It has another key now.
-				}
-			}
 			name := nameOf(t.Kind, t.Key)
+			in.drop(name, found[i])
 			in.Objects[name] = found[i]
 			delete(in.Pending, name)
 		}
 	})
+}
+
+// needed returns some assets and all that they refer to, in the order in which they can be made.
+func (d *Deployer) needed(of []assets.Asset) []assets.Asset {
+	want := map[assets.Ref]bool{}
+	for _, a := range of {
+		want[assets.Ref{Kind: string(a.Kind), Name: a.Key}] = true
+	}
+	var out []assets.Asset
+	for _, a := range slices.Backward(d.opts.Assets) {
+		if want[assets.Ref{Kind: string(a.Kind), Name: a.Key}] {
+			out = append(out, a)
+			for _, ref := range d.refs(a) {
+				want[ref] = true
+			}
+		}
+	}
+	slices.Reverse(out)
+	return out
 }
 
 func (d *Deployer) adoptOne(ctx context.Context, a assets.Asset, t Target, values, ids map[assets.Ref]string) (entry, error) {

@@ -3,7 +3,6 @@ package deploy
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -64,13 +63,13 @@ func (d *Deployer) apply(ctx context.Context, p Plan) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	run := &run{d: d, values: p.values, digests: digests, ids: map[assets.Ref]string{}, total: len(p.Steps) - p.Count(Unchanged)}
+	r := &run{d: d, values: p.values, digests: digests, ids: map[assets.Ref]string{}, total: len(p.Steps) - p.Count(Unchanged)}
 	var making, deleting []Step
 	for _, s := range p.Steps {
 		switch s.Action {
 		case Unchanged:
-			run.know(s, s.ID)
-			if err := run.record(s, s.ID); err != nil {
+			r.know(s, s.ID)
+			if err := r.record(s, s.ID); err != nil {
 				return Result{}, err
 			}
 		case Delete:
@@ -79,14 +78,14 @@ func (d *Deployer) apply(ctx context.Context, p Plan) (Result, error) {
 			making = append(making, s)
 		}
 	}
-	if err := run.make(ctx, making); err != nil {
+	if err := r.make(ctx, making); err != nil {
 		err.NotDone = append(err.NotDone, namesOf(deleting)...)
-		return run.result(), err
+		return r.result(), err
 	}
-	if err := run.delete(ctx, deleting); err != nil {
-		return run.result(), err
+	if err := r.delete(ctx, deleting); err != nil {
+		return r.result(), err
 	}
-	return run.result(), nil
+	return r.result(), nil
 }
 
 func namesOf(steps []Step) []string {
@@ -162,7 +161,7 @@ type failure struct {
 // make makes and changes objects: each when those that it refers to are done, some at a time. After a failure nothing new
 // begins, and what runs comes to its end.
 func (r *run) make(ctx context.Context, steps []Step) *Stopped {
-	waits := waitsFor(steps)
+	waits := r.waitsFor(steps)
 	type ending struct {
 		i   int
 		err error
@@ -211,7 +210,7 @@ func (r *run) make(ctx context.Context, steps []Step) *Stopped {
 
 // waitsFor returns for each step those that must be done before: what it refers to, the metadata of a metric before its
 // tags, and where requests go one after the other the one before.
-func waitsFor(steps []Step) [][]int {
+func (r *run) waitsFor(steps []Step) [][]int {
 	at := map[assets.Ref]int{}
 	for i, s := range steps {
 		at[assets.Ref{Kind: string(s.Kind), Name: s.Key}] = i
@@ -219,7 +218,7 @@ func waitsFor(steps []Step) [][]int {
 	waits := make([][]int, len(steps))
 	serial := -1
 	for i, s := range steps {
-		refs := assets.Refs(s.asset)
+		refs := slices.Clone(r.d.refs(s.asset))
 		if s.Kind == assets.MetricTags {
 			refs = append(refs, assets.Ref{Kind: string(assets.MetricMetadata), Name: s.Key})
 		}
@@ -284,12 +283,12 @@ func (r *run) record(s Step, id string) error {
 	if err != nil {
 		return err
 	}
-	applied, err := json.Marshal(v)
+	applied, err := encode(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", s.Name(), err)
 	}
 	e := entry{ID: id, Scope: s.scope, Applied: applied}
-	for _, ref := range assets.Refs(s.asset) {
+	for _, ref := range r.d.refs(s.asset) {
 		if ref.Kind == assets.Secret {
 			if e.Secrets == nil {
 				e.Secrets = map[string]string{}
@@ -298,12 +297,8 @@ func (r *run) record(s Step, id string) error {
 		}
 	}
 	before, ok := r.d.opts.State.entry(s.Name())
-	if ok && before.ID == e.ID && before.Scope == e.Scope && maps.Equal(before.Secrets, e.Secrets) {
-		// The file is indented, and what is in it with it.
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, before.Applied); err == nil && bytes.Equal(compact.Bytes(), applied) {
-			return nil
-		}
+	if ok && before.ID == e.ID && before.Scope == e.Scope && maps.Equal(before.Secrets, e.Secrets) && bytes.Equal(before.Applied, applied) {
+		return nil
 	}
 	return r.d.opts.State.set(s.Name(), e)
 }

@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -69,6 +70,8 @@ type Deployer struct {
 	opts    Options
 	remote  *remote.Client
 	secrets []string
+	// placeholders are those of each body; to find them takes time.
+	placeholders sync.Map
 }
 
 // New checks the options and returns a Deployer.
@@ -96,7 +99,7 @@ func New(opts Options) (*Deployer, error) {
 		} else {
 			seen[name] = true
 		}
-		for _, ref := range assets.Refs(a) {
+		for _, ref := range d.refs(a) {
 			if ref.Kind != assets.Secret {
 				continue
 			}
@@ -112,6 +115,17 @@ func New(opts Options) (*Deployer, error) {
 	slices.SortFunc(d.secrets, func(a, b string) int { return len(b) - len(a) })
 	d.remote = remote.New(opts.Client, d.hide)
 	return d, nil
+}
+
+// refs returns the placeholders of an asset.
+func (d *Deployer) refs(a assets.Asset) []assets.Ref {
+	if found, ok := d.placeholders.Load(string(a.Body)); ok {
+		refs, _ := found.([]assets.Ref)
+		return refs
+	}
+	refs := assets.Refs(a)
+	d.placeholders.Store(string(a.Body), refs)
+	return refs
 }
 
 // hide takes the secrets out of a text.

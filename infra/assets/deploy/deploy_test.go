@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -53,7 +53,7 @@ var people = []api.User{
 
 func newOrg(t *testing.T) *org {
 	t.Helper()
-	a, err := api.New(api.Options{Now: time.Now, Users: people})
+	a, err := api.New(api.Options{Now: nowInBubble, Users: people})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,6 +238,148 @@ func TestASecondPlanIsEmpty(t *testing.T) {
 	}
 }
 
+// few returns one asset of each kind, and what those refer to; the dashboard and the notebook are small ones.
+func few(t *testing.T) []assets.Asset {
+	t.Helper()
+	all := ours(t)
+	for i, a := range all {
+		switch a.Kind {
+		case assets.Dashboard:
+			all[i].Body = json.RawMessage(`{"title":"Small","description":"managed-by:llm-reliability-control-plane key:dashboard/` + a.Key + `",
+				"layout_type":"ordered","widgets":[{"definition":{"type":"note","content":"${slo:latency}"}}]}`)
+		case assets.Notebook:
+			all[i].Body = json.RawMessage(`{"data":{"type":"notebooks","attributes":{"name":"Small ` + a.Key + `","time":{"live_span":"1h"},"cells":[
+				{"type":"notebook_cells","attributes":{"definition":{"type":"markdown","text":"managed-by:llm-reliability-control-plane key:notebook/` + a.Key + `"}}}]}}}`)
+		}
+	}
+	want := map[assets.Ref]bool{}
+	kinds := map[assets.Kind]bool{}
+	for _, a := range slices.Backward(all) {
+		ref := assets.Ref{Kind: string(a.Kind), Name: a.Key}
+		switch {
+		case a.Kind == assets.PipelineOrder || a.Kind == assets.Monitor && a.Key == "error-burst":
+		case want[ref] || !kinds[a.Kind]:
+		default:
+			continue
+		}
+		kinds[a.Kind] = true
+		want[ref] = true
+		for _, r := range assets.Refs(a) {
+			want[r] = true
+		}
+	}
+	return slices.DeleteFunc(all, func(a assets.Asset) bool { return !want[assets.Ref{Kind: string(a.Kind), Name: a.Key}] })
+}
+
+// TestACrashAnywhereIsGoneOnWith ends an apply at each request that changes something, before it or after it was served.
+func TestACrashAnywhereIsGoneOnWith(t *testing.T) {
+	t.Parallel()
+	all := few(t)
+	var want map[string]int
+	var writes int
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrg(t)
+		o.mustApply(o.deployer(stateFile(t), all))
+		want, writes = o.objects(), len(o.writes)
+	})
+	for _, served := range []bool{false, true} {
+		t.Run(fmt.Sprintf("served %t", served), func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			for at := range writes {
+				synctest.Test(t, func(t *testing.T) {
+					if crashAt(t, all, want, at, served) {
+						asked++
+					}
+				})
+			}
+			if asked == 0 || asked > writes/2 {
+				t.Errorf("a person was asked after %d of %d crashes", asked, writes)
+			}
+		})
+	}
+}
+
+// crashAt lets the program end at one request, and applies again. It reports whether a person had to say what is there.
+func crashAt(t *testing.T, all []assets.Asset, want map[string]int, at int, served bool) (asked bool) {
+	o, state := newOrg(t), stateFile(t)
+	crash := errors.New("the program ended")
+	var mu sync.Mutex
+	dead := false
+	o.before = func(_ *http.Request, write int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if dead = dead || write == at && !served; dead {
+			return crash
+		}
+		return nil
+	}
+	o.after = func(_ *http.Request, write int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if dead = dead || write == at; dead {
+			return crash
+		}
+		return nil
+	}
+	_, err := o.apply(o.deployer(state, all))
+	var stopped *deploy.Stopped
+	if !errors.As(err, &stopped) || !strings.Contains(err.Error(), "The same command goes on from here") {
+		t.Fatalf("at %s: error = %v", o.writes[at], err)
+	}
+	o.before, o.after = nil, nil
+	_, err = o.apply(o.deployer(state, all))
+	var conflicts deploy.Conflicts
+	if errors.As(err, &conflicts) {
+		asked = true
+		o.say(state, all, conflicts)
+		_, err = o.apply(o.deployer(state, all))
+	}
+	if err != nil {
+		t.Fatalf("after a crash at %s, served %t: %v", o.writes[at], served, err)
+	}
+	if diff := cmp.Diff(want, o.objects()); diff != "" {
+		t.Errorf("after a crash at %s, served %t:\n%s", o.writes[at], served, diff)
+	}
+	o.mustBeDone(o.deployer(state, all))
+	return asked
+}
+
+// say answers conflicts about what has no list, as a person does who has looked.
+func (o *org) say(state string, all []assets.Asset, conflicts deploy.Conflicts) {
+	o.t.Helper()
+	for _, c := range conflicts {
+		name, text, _ := strings.Cut(c, ": ")
+		if !strings.Contains(text, "import "+name+"=none") {
+			o.t.Fatalf("a conflict that can't be answered: %s", c)
+		}
+		target, err := deploy.ParseTarget(name + "=none")
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for _, a := range all {
+			if a.Kind != target.Kind || a.Key != target.Key {
+				continue
+			}
+			for id, body := range o.api.Objects(string(a.Kind)) {
+				if attribute(o.t, body, "name") == attribute(o.t, a.Body, "name") {
+					target = deploy.Target{Kind: a.Kind, Key: a.Key, ID: id}
+				}
+			}
+		}
+		if err := o.deployer(state, all).Import(o.t.Context(), []deploy.Target{target}); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+}
+
+func attribute(t *testing.T, body json.RawMessage, name string) any {
+	t.Helper()
+	data, _ := decode(t, body)["data"].(map[string]any)
+	attributes, _ := data["attributes"].(map[string]any)
+	return attributes[name]
+}
+
 func decode(t *testing.T, raw json.RawMessage) map[string]any {
 	t.Helper()
 	var v map[string]any
@@ -249,4 +391,5 @@ func decode(t *testing.T, raw json.RawMessage) map[string]any {
 	return v
 }
 
-var _ = []any{maps.Keys[map[string]int], strings.Contains, decode}
+// nowInBubble is the virtual time of a test.
+func nowInBubble() time.Time { return time.Now() }

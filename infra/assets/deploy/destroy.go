@@ -32,7 +32,7 @@ func (d *Deployer) planDestroy(ctx context.Context) (Plan, error) {
 	for _, a := range d.opts.Assets {
 		// The names of our own making are ours even if the state is lost.
 		traits, name := remote.TraitsOf(a.Kind), nameOf(a.Kind, a.Key)
-		if !traits.Own || traits.Kept != "" || traits.Always || slices.Contains(names, name) || len(assets.Refs(a)) > 0 {
+		if !traits.Own || traits.Kept != "" || traits.Always || slices.Contains(names, name) || len(d.refs(a)) > 0 {
 			continue
 		}
 		o, err := d.remote.Get(ctx, a.Kind, "", a.Key)
@@ -81,9 +81,9 @@ func (d *Deployer) destroy(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	run := &run{d: d, total: len(p.Steps)}
-	stopped := run.delete(ctx, p.Steps)
-	result := run.result()
+	r := &run{d: d, total: len(p.Steps)}
+	stopped := r.delete(ctx, p.Steps)
+	result := r.result()
 	result.Left = p.Notes
 	if stopped != nil {
 		return result, stopped

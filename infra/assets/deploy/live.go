@@ -69,7 +69,7 @@ func (d *Deployer) values(ctx context.Context, of []assets.Asset) (map[assets.Re
 		}
 	}
 	for _, a := range of {
-		for _, ref := range assets.Refs(a) {
+		for _, ref := range d.refs(a) {
 			need(ref, a.File)
 		}
 		if remote.TraitsOf(a.Kind).PerUser {
@@ -202,7 +202,7 @@ func (d *Deployer) match(ctx context.Context, all []assets.Asset, seen map[place
 	ids := map[assets.Ref]string{}
 	for from := 0; from < len(all); {
 		to := from + 1
-		for to < len(all) && all[to].Kind == all[from].Kind && !refersTo(all[to], all[from].Kind) {
+		for to < len(all) && all[to].Kind == all[from].Kind && !d.refersTo(all[to], all[from].Kind) {
 			to++
 		}
 		err := d.each(ctx, to-from, func(ctx context.Context, i int) (err error) {
@@ -215,6 +215,8 @@ func (d *Deployer) match(ctx context.Context, all []assets.Asset, seen map[place
 		for _, m := range matches[from:to] {
 			if m.object != nil {
 				ids[assets.Ref{Kind: string(m.asset.Kind), Name: m.asset.Key}] = m.object.ID
+			} else if m.likely != "" {
+				ids[assets.Ref{Kind: string(m.asset.Kind), Name: m.asset.Key}] = m.likely
 			}
 		}
 		from = to
@@ -227,8 +229,8 @@ func (d *Deployer) match(ctx context.Context, all []assets.Asset, seen map[place
 	return matches, nil
 }
 
-func refersTo(a assets.Asset, kind assets.Kind) bool {
-	return slices.ContainsFunc(assets.Refs(a), func(r assets.Ref) bool { return r.Kind == string(kind) })
+func (d *Deployer) refersTo(a assets.Asset, kind assets.Kind) bool {
+	return slices.ContainsFunc(d.refs(a), func(r assets.Ref) bool { return r.Kind == string(kind) })
 }
 
 // lost says why an object of a kind without list can't be made: the state does not know it, and what needs it is there.
@@ -238,7 +240,7 @@ func (d *Deployer) lost(m match, all []match) string {
 		return ""
 	}
 	for _, other := range all {
-		refers := slices.Contains(assets.Refs(other.asset), assets.Ref{Kind: string(m.asset.Kind), Name: m.asset.Key})
+		refers := slices.Contains(d.refs(other.asset), assets.Ref{Kind: string(m.asset.Kind), Name: m.asset.Key})
 		if other.object != nil && refers && !remote.TraitsOf(other.asset.Kind).Own {
 			return fmt.Sprintf("the state does not know it, though %s, which needs it, is there, and %v. %s",
 				nameOf(other.asset.Kind, other.asset.Key), remote.ErrNoList, whichOne(name))
@@ -287,7 +289,15 @@ func (d *Deployer) matchOne(ctx context.Context, a assets.Asset, seen map[place]
 	}
 	p, begun := d.opts.State.pending(name)
 	begun = begun && p.Name == identity && p.Scope == m.scope
-	choose(&m, identity, candidates, known.ID, begun)
+	moved := func(o remote.Object) bool {
+		before := d.opts.State.nameFor(a.Kind, o.ID, o.Scope)
+		if before == "" && o.Mark != "" {
+			before = nameOf(a.Kind, o.Mark)
+		}
+		i := slices.IndexFunc(d.opts.Assets, func(b assets.Asset) bool { return nameOf(b.Kind, b.Key) == before })
+		return before != "" && (i < 0 || traits.PerUser && values[userOf(d.opts.Assets[i])] != o.Scope)
+	}
+	choose(&m, identity, candidates, known.ID, begun, moved)
 	if m.object != nil && m.object.Body == nil {
 		if m.object, err = d.remote.Get(ctx, a.Kind, m.scope, m.object.ID); err != nil {
 			return m, fmt.Errorf("read %s: %w", name, err)
@@ -315,9 +325,9 @@ func (d *Deployer) candidates(ctx context.Context, a assets.Asset, scope, id str
 	return append(out, found...), nil
 }
 
-// choose says which candidate an asset is: the one that the state knows, or that carries its mark, or, where names are of
-// our making or a create was begun, that has its name.
-func choose(m *match, identity string, candidates []remote.Object, knownID string, begun bool) {
+// choose says which candidate an asset is: the one that the state knows, or that carries its mark, or that has its name,
+// where names are of our making, or a create was begun, or the object was that of an asset that is no more.
+func choose(m *match, identity string, candidates []remote.Object, knownID string, begun bool, moved func(remote.Object) bool) {
 	kind, key := m.asset.Kind, m.asset.Key
 	name, traits := nameOf(kind, key), remote.TraitsOf(kind)
 	one := func(is func(remote.Object) bool) []remote.Object {
@@ -341,9 +351,10 @@ func choose(m *match, identity string, candidates []remote.Object, knownID strin
 		m.object = &marked[0]
 	case len(marked) > 1:
 		m.conflict = fmt.Sprintf("%s carry its mark. Import %s=<identifier> says which one it is", idsOf(marked), name)
-	case (traits.Own || begun) && len(named) == 1:
+	case len(named) == 1 && (traits.Own || begun || moved(named[0])):
 		m.object = &named[0]
 	case len(named) > 0:
+		m.likely = named[0].ID
 		m.conflict = fmt.Sprintf("%s has its name and is not ours. Rename one of them, or adopt what is there: import %s", idsOf(named), name)
 	case begun && traits.Blind:
 		m.conflict = fmt.Sprintf("an apply that ended early may have made it, and %v. %s", remote.ErrNoList, whichOne(name))

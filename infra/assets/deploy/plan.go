@@ -77,7 +77,9 @@ type match struct {
 	object *remote.Object
 	// conflict says why it can't be told whether there is one.
 	conflict string
-	notes    []string
+	// likely is the identifier of what would be the object after an import, by which more conflicts are found at once.
+	likely string
+	notes  []string
 }
 
 // orphan is an object of ours without a file.

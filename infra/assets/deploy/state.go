@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bytes"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
@@ -26,6 +27,8 @@ type State struct {
 
 	mu sync.Mutex
 	in stored
+	// sums are the digests that were computed.
+	sums map[string]string
 }
 
 // stored is the state file.
@@ -64,7 +67,7 @@ func NewState(site string) (*State, error) {
 	if _, err := rand.Read(salt); err != nil {
 		return nil, fmt.Errorf("make a salt: %w", err)
 	}
-	return &State{in: stored{Version: stateVersion, Site: site, Salt: salt, Objects: map[string]entry{}, Pending: map[string]pending{}}}, nil
+	return &State{in: stored{Version: stateVersion, Site: site, Salt: salt, Objects: map[string]entry{}, Pending: map[string]pending{}}, sums: map[string]string{}}, nil
 }
 
 // OpenState reads the state file of a site. A file that does not exist is an empty state, made by the first change.
@@ -103,6 +106,15 @@ func OpenState(path, site string) (*State, error) {
 	return s, nil
 }
 
+// drop takes out other names of an object.
+func (in *stored) drop(name string, e entry) {
+	kind, _, _ := parseName(name)
+	maps.DeleteFunc(in.Objects, func(other string, o entry) bool {
+		k, _, _ := parseName(other)
+		return other != name && k == kind && o.ID != "" && o.ID == e.ID && o.Scope == e.Scope
+	})
+}
+
 // change changes the state and makes the change durable before it returns.
 func (s *State) change(f func(*stored)) error {
 	s.mu.Lock()
@@ -111,14 +123,23 @@ func (s *State) change(f func(*stored)) error {
 	if s.path == "" {
 		return nil
 	}
-	raw, err := json.MarshalIndent(s.in, "", " ")
+	raw, err := encode(s.in)
 	if err != nil {
 		return fmt.Errorf("encode the state: %w", err)
 	}
-	if err := replace(s.path, append(raw, '\n')); err != nil {
+	if err := replace(s.path, raw); err != nil {
 		return fmt.Errorf("write the state: %w", err)
 	}
 	return nil
+}
+
+// encode returns JSON on one line, with texts as they are.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSpace(buf.Bytes()), err
 }
 
 // replace puts a file in the place of another at once, so that a crash leaves one or the other. Only its owner may read it.
@@ -148,9 +169,10 @@ func replace(path string, raw []byte) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// set records an object, and that its create is over.
+// set records an object, and that its create is over. An object has one name: the one before goes.
 func (s *State) set(name string, e entry) error {
 	return s.change(func(in *stored) {
+		in.drop(name, e)
 		in.Objects[name] = e
 		delete(in.Pending, name)
 	})
@@ -187,6 +209,18 @@ func (s *State) pending(name string) (pending, bool) {
 	return p, ok
 }
 
+// nameFor returns the name of an object of a kind, or "".
+func (s *State) nameFor(kind assets.Kind, id, scope string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, e := range s.in.Objects {
+		if k, _, _ := parseName(name); k == kind && e.ID == id && e.Scope == scope {
+			return name
+		}
+	}
+	return ""
+}
+
 // names returns the objects, sorted.
 func (s *State) names() []string {
 	s.mu.Lock()
@@ -197,11 +231,17 @@ func (s *State) names() []string {
 // digest returns what the state keeps of a secret. It is slow to compute, so that a short secret is not found by trying.
 func (s *State) digest(secret string) (string, error) {
 	const rounds = 20_000
-	sum, err := pbkdf2.Key(sha256.New, secret, s.in.Salt, rounds, 16)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sum, ok := s.sums[secret]; ok {
+		return sum, nil
+	}
+	raw, err := pbkdf2.Key(sha256.New, secret, s.in.Salt, rounds, 16)
 	if err != nil {
 		return "", fmt.Errorf("digest a secret: %w", err)
 	}
-	return base64.RawStdEncoding.EncodeToString(sum), nil
+	s.sums[secret] = base64.RawStdEncoding.EncodeToString(raw)
+	return s.sums[secret], nil
 }
 
 // nameOf is how the state, plans and messages name an asset.

@@ -42,7 +42,7 @@ type Object struct {
 }
 
 // ErrNoList is the error of Find for a kind that Datadog neither lists nor finds by name.
-var ErrNoList = errors.New("Datadog's API has no list of them")
+var ErrNoList = errors.New("there is no list of them at Datadog")
 
 // Client reads and writes objects.
 type Client struct {
