@@ -40,6 +40,8 @@ func sampleSetting(name string) string {
 	switch {
 	case name == "datadog_site":
 		return "datadoghq.com"
+	case name == "datadog_app":
+		return "https://app.datadoghq.com"
 	case name == "slack_team":
 		return "T0000SAMPLE"
 	case name == "slack_channel":
