@@ -209,7 +209,7 @@ func (p compositePart) find(tags []string) (Group, bool) {
 		return Group{Status: NoData, Value: math.NaN()}, true
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.state.Groups)) {
-		if g := p.state.Groups[name]; len(g.Tags) > 0 && within(g.Tags, tags) {
+		if g := p.state.Groups[name]; within(g.Tags, tags) {
 			return g, true
 		}
 	}

@@ -174,6 +174,7 @@ func TestAnomalies(t *testing.T) {
 			[]phase{{30, 1}, {200, silence}}, []string{"3h34m0s no_data OK->No Data"}},
 		"silence is no anomaly of its own":  {query(", direction='below'"), "last_5m", asWritten, []phase{{30, 9}, {10, silence}}, nil},
 		"silence that is filled is one":     {query(", direction='below', count_default_zero='true'"), "last_5m", asWritten, []phase{{30, 9}, {10, silence}}, []string{"34m0s alert OK->Alert"}},
+		"only of a count is silence filled": {strings.Replace(query(", direction='below', count_default_zero='true'"), ".as_count()", "", 1), "last_5m", asWritten, []phase{{30, 9}, {10, silence}}, nil},
 		"a filled silence keeps no history": {query(", count_default_zero='true', direction='above'"), "last_5m", asWritten, []phase{{15, 1}, {60, silence}, {20, 1}}, nil},
 	}
 	for name, test := range tests {

@@ -86,6 +86,7 @@ func TestEvents(t *testing.T) {
 		"the worst of all groups below is the least":             {query(`.rollup("count").by("@error.kind").last("1m") <= 2`), `"groupby_simple_monitor":true`, []burst{{1, "a; a; a; b"}}, []string{"10s * alert 1", "30s * recovery 3"}},
 		"the worst of all groups is the one that equals":         {query(`.rollup("count").by("@error.kind").last("1m") == 4`), `"notify_by":["*"]`, []burst{{1, "a; b; b"}}, []string{"20s * alert 4", "30s * recovery 3", "40s * alert 4", "50s * recovery 5"}},
 		"the worst of all groups is the one that does not equal": {query(`.rollup("count").by("@error.kind").last("1m") != 1`), `"notify_by":["*"]`, []burst{{1, "a; b; b"}}, []string{"10s * alert 2"}},
+		"the worst of all groups is none without a measure":      {query(`.rollup("min", "@duration").by("@error.kind").last("1m") < 10`), `"notify_by":["*"]`, []burst{{1, "a; b 5"}}, []string{"10s * alert 5"}},
 		"distinct values":                                        {query(`.rollup("cardinality", "@error.kind").last("1m") >= 3`), "", []burst{{1, "a; b"}, {1, "a; b; c"}}, []string{"1m10s * alert 3"}},
 		"an average":                                             {query(`.rollup("avg", "@duration").last("1m") > 100`), "", []burst{{1, "a 50"}, {1, "a 250"}}, []string{"1m20s * alert 116.66666666666667"}},
 		"a percentile":                                           {query(`.rollup("pc95", "@duration").last("1m") > 100`), "", []burst{{1, "a 50; a 60; a 70; a 80"}, {1, "a 50; a 60; a 70; a 250"}}, []string{"1m20s * alert 250"}},
@@ -174,6 +175,28 @@ func TestStories(t *testing.T) {
 	}
 	if len(state.Groups) > 0 {
 		t.Errorf("groups after a day of silence = %v, want none", state.Groups)
+	}
+}
+
+// A group is forgotten for its silence, not because nobody looked.
+func TestAGroupThatWasNotLookedAt(t *testing.T) {
+	m, err := parseMonitor("log alert", `logs("*").index("*").rollup("count").by("@error.kind").last("5m") > 0`, `"group_retention_duration":"1h"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	var state monitor.State
+	var got []string
+	for _, at := range []time.Duration{0, 2 * time.Minute, 3 * time.Hour, 6 * time.Hour} {
+		if at < 6*time.Hour {
+			w.happened[monitor.SourceLogs] = append(w.happened[monitor.SourceLogs], happening("a", start.Add(at-time.Second)))
+		}
+		next, transitions := m.Evaluate(w, state, start.Add(at))
+		state = next
+		got = append(got, fmt.Sprint(at, " ", len(transitions), " of ", len(state.Groups)))
+	}
+	if diff := cmp.Diff([]string{"0s 0 of 1", "2m0s 1 of 1", "3h0m0s 0 of 1", "6h0m0s 0 of 0"}, got); diff != "" {
+		t.Errorf("transitions of groups (-want +got):\n%s", diff)
 	}
 }
 

@@ -71,10 +71,10 @@ type history struct {
 	season []int
 }
 
-// newHistory returns nil when the points reach back less than three seasons, or fewer than three have data.
+// newHistory returns nil when fewer than three whole seasons have data.
 func newHistory(values []float64, period int, zeroFill bool) *history {
 	begin := slices.IndexFunc(values, func(v float64) bool { return !math.IsNaN(v) })
-	if begin < 0 || len(values)-begin < minSeasons*period {
+	if begin < 0 {
 		return nil
 	}
 	h := &history{raw: values, filled: slices.Clone(values), period: period}
@@ -216,7 +216,7 @@ func (h *history) trend() func(t float64) float64 {
 func (h *history) agile(window int) expectation {
 	n, last := len(h.raw), max(recents, window)
 	var errs []float64
-	for i := n - 1; i >= 0 && i >= n-max(errorPoints, h.period) && len(errs) < errorPoints; i-- {
+	for i := n - 1; i >= 0 && len(errs) < errorPoints; i-- {
 		if math.IsNaN(h.raw[i]) {
 			continue
 		}

@@ -70,14 +70,31 @@ func TestSeasonalAnomalies(t *testing.T) {
 			return between(0, 11, none)(between(12, hours, times(5))(v, minute), minute)
 		}, "", "", ""},
 		"a gap of two hours and its return": {both, between(10, 12, none), "", "", ""},
-		"a gap of two hours that is zero":   {above + filled, between(10, 12, none), "", "", ""},
+		"a gap of three hours that is zero": {above + filled, between(10, 13, none), "", "", ""},
 		"an outage that is zero":            {below + filled, between(10, 11, none), "", "alert 12 recovery 68", "alert 12 recovery 68"},
 		"an outage without zeroes":          {below, between(10, 11, none), "", "", ""},
 		"silence of every hour belongs to it": {below + filled, func(v float64, minute int) float64 {
 			return v / float64(b(minute%60 < 30)) * float64(b(minute%60 < 30))
 		}, "", "", ""},
-		"traffic below, where above is asked":       {above, between(10, hours, plus(-18)), "", "", ""},
-		"a shift that is small at this scale":       {both, func(v float64, minute int) float64 { return between(10, hours, plus(60))(v, minute) + 1000 }, "", "", "alert 12"},
+		"traffic below, where above is asked": {above, between(10, hours, plus(-18)), "", "", ""},
+		"a shift that is small at this scale": {both, func(v float64, minute int) float64 { return between(10, hours, plus(60))(v, minute) + 1000 }, "", "", "alert 12"},
+		"two peaks that were out, and one that is not": {above + filled, func(v float64, minute int) float64 {
+			if minute >= 600 && minute < 720 && minute%60 < 40 {
+				return math.NaN()
+			}
+			return v
+		}, "", "", ""},
+		// One season at another level is no trend.
+		"three hours of history with an anomaly in the last": {below, func(v float64, minute int) float64 {
+			return between(0, 7, none)(between(9, 10, plus(60))(v, minute), minute)
+		}, "", "alert 15 recovery 23", ""},
+		// It is within what those minutes have always been, though the rest of the hour is quiet.
+		"noise of the peak only": {both, func(_ float64, minute int) float64 {
+			if minute%60 >= 20 {
+				return 20
+			}
+			return 60 + 80*float64(rand.New(rand.NewPCG(2, uint64(minute))).IntN(2))
+		}, "", "", ""},
 		"a shift before the history that is looked": {both, between(0, 2, plus(300)), "", "", ""},
 	}
 	for name, test := range tests {
@@ -125,6 +142,40 @@ func b(yes bool) int {
 		return 1
 	}
 	return 0
+}
+
+// A window may be longer than a season: each of its points is judged by the same phase of the seasons before it.
+func TestAWindowOfTwoSeasons(t *testing.T) {
+	for _, algorithm := range []string{"agile", "robust"} {
+		m, err := parseMonitor("query alert",
+			"avg(last_4h):anomalies(sum:m{*}.as_count(), '"+algorithm+"', 3, interval=60, alert_window='last_2h', seasonality='hourly') >= 0.8",
+			`"threshold_windows":{"trigger_window":"last_2h","recovery_window":"last_2h"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, noise := newWorld(t), rand.New(rand.NewPCG(7, 8))
+		var state monitor.State
+		var got []string
+		for minute := range 14 * 60 {
+			v := batch(noise, minute)
+			if minute >= 600 {
+				v += 60
+			}
+			w.Add("m", nil, v, start.Add(time.Duration(minute)*time.Minute))
+			if minute < 480 {
+				continue
+			}
+			next, transitions := m.Evaluate(w, state, start.Add(time.Duration(minute+1)*time.Minute))
+			state = next
+			for _, tr := range transitions {
+				got = append(got, fmt.Sprint(minute+1-600, " ", tr.Kind))
+			}
+		}
+		want := map[string][]string{"agile": {"96 alert", "180 recovery"}, "robust": {"96 alert"}}[algorithm]
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: transitions (-want +got):\n%s", algorithm, diff)
+		}
+	}
 }
 
 // Days and weeks, with points of ten minutes and of an hour. What is asked is whether anything fires.
