@@ -1,8 +1,6 @@
 package ddfake
 
 import (
-	"bytes"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -12,16 +10,16 @@ import (
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 )
 
-// Events answers searches of monitors with what the intake has kept. The time of all is that of arrival: spans begin in the
+// Events answers searches of monitors with what the intake has kept, logs as the pipelines made them. The time of all is that of arrival: spans begin in the
 // sender's time, and the stand-in's clock may run faster.
 func (d data) Events(source string, from, to time.Time) []search.Event {
 	within := func(at time.Time) bool { return !at.Before(from) && at.Before(to) }
 	var out []search.Event
 	switch in := d.of.intake; source {
 	case monitor.SourceLogs:
-		for _, l := range in.Logs() {
-			if within(l.At) {
-				out = append(out, logEvent(l))
+		for _, l := range d.of.Logs() {
+			if within(l.Timestamp) {
+				out = append(out, l)
 			}
 		}
 	case monitor.SourceEvents:
@@ -71,36 +69,6 @@ func compositesLast(monitors []*watched) []*watched {
 		return -1
 	})
 	return monitors
-}
-
-// logEvent reads the reserved attributes of a JSON log line, as Datadog does before any pipeline.
-func logEvent(l intake.Log) search.Event {
-	e := search.Event{Timestamp: l.At, Service: l.Service, Status: l.Status, Message: l.Message}
-	dec := json.NewDecoder(bytes.NewReader(l.Line))
-	dec.UseNumber()
-	// The intake has read the line before.
-	_ = dec.Decode(&e.Attributes)
-	text := func(path string) string {
-		for _, v := range search.Values(e.Attributes, path) {
-			return search.Text(v)
-		}
-		return ""
-	}
-	e.Source, e.Host, e.TraceID, e.SpanID = text("ddsource"), text("host"), text("dd.trace_id"), text("dd.span_id")
-	for tag := range strings.SplitSeq(text("ddtags"), ",") {
-		if tag = strings.TrimSpace(tag); tag != "" {
-			e.Tags = append(e.Tags, tag)
-		}
-	}
-	for _, key := range []string{"env", "version"} {
-		if v := text("dd." + key); v != "" && tagOf(e.Tags, key) == "" {
-			e.Tags = append(e.Tags, key+":"+v)
-		}
-	}
-	for _, key := range []string{"service", "status", "message", "host", "ddsource", "ddtags"} {
-		delete(e.Attributes, key)
-	}
-	return e
 }
 
 // event is an event of the event stream. The facets of Watchdog's stories, such as story_key, are tags.
