@@ -260,7 +260,12 @@ func (r *run) do(ctx context.Context, s Step) error {
 	case Create:
 		id, err = r.create(ctx, s, body)
 	case Update:
-		err = r.d.remote.Update(ctx, *s.live, s.Kind, body)
+		if err = r.d.remote.Update(ctx, *s.live, s.Kind, body); ddapi.Status(err) == http.StatusNotFound {
+			// It may have gone with what it belonged to, as the rules of a channel that was made anew.
+			if now, look := r.d.remote.Get(ctx, s.Kind, s.scope, s.ID); look == nil && now == nil {
+				id, err = r.create(ctx, s, body)
+			}
+		}
 	case Replace:
 		if err := r.d.remote.Delete(ctx, s.Kind, s.scope, s.ID, true); err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"github.com/llm-reliability/control-plane/infra/assets"
 	"github.com/llm-reliability/control-plane/infra/assets/deploy"
 	"github.com/llm-reliability/control-plane/infra/assets/deploy/remote"
+	"github.com/llm-reliability/control-plane/infra/assets/schema"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/api"
 	"github.com/llm-reliability/control-plane/shared/ddapi"
 )
@@ -234,6 +235,63 @@ func TestAFailureStopsAndTheSameCommandGoesOn(t *testing.T) {
 	})
 }
 
+// TestBodiesAreAsDatadogDescribesThem checks every create and every update by the schema that Datadog has for it.
+func TestBodiesAreAsDatadogDescribesThem(t *testing.T) {
+	t.Parallel()
+	description, err := schema.Load(t.Context(), schema.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		checked := map[string]bool{}
+		a, err := api.New(api.Options{Now: nowInBubble, Users: people, Check: func(version, name string, body []byte) error {
+			var problems []error
+			for _, p := range description.Check(version, name, body) {
+				problems = append(problems, errors.New(p.String()))
+			}
+			checked[name] = true
+			return errors.Join(problems...)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, state, all := orgOf(t, a), stateFile(t), ours(t)
+		o.mustApply(o.deployer(state, all))
+		for name := range o.objects() {
+			if strings.HasSuffix(name, "-order") {
+				continue
+			}
+			// What somebody changed is set right by an update.
+			for i, asset := range all {
+				if string(asset.Kind) == name {
+					all[i].Body = touched(asset)
+				}
+			}
+		}
+		p := o.mustApply(o.deployer(state, all))
+		if p.Count(deploy.Update) < 60 {
+			t.Errorf("only %d updates:\n%s", p.Count(deploy.Update), p.Text())
+		}
+		o.mustBeDone(o.deployer(state, all))
+		if len(checked) < 40 {
+			t.Errorf("%d schemas: %v", len(checked), checked)
+		}
+	})
+}
+
+// touched returns the body of an asset with one text changed.
+func touched(a assets.Asset) json.RawMessage {
+	for _, field := range []string{`"description": "`, `"description":"`, `"message": "`, `"handles": ["`} {
+		if body := strings.Replace(string(a.Body), field, field+"Now: ", 1); body != string(a.Body) {
+			return json.RawMessage(body)
+		}
+	}
+	replaced := strings.NewReplacer(`"retries": 2`, `"retries": 3`, `"retries": 1`, `"retries": 3`, `"include_percentiles":true`, `"include_percentiles":false`,
+		`"delay_minutes": 60`, `"delay_minutes": 55`, `"delay_minutes": 5`, `"delay_minutes": 6`, `"query": "`, `"query": "env:prod `, `"encode_as": "json"`, `"encode_as": "form"`,
+		`"days": 7`, `"days": 14`, `"days": 1`, `"days": 2`, `"html"`, `"text"`, `"MAX"`, `"NONE"`, `"name": "LLM `, `"name": "Now LLM `, `"SEV-3"`, `"SEV-4"`)
+	return json.RawMessage(replaced.Replace(string(a.Body)))
+}
+
 func TestRateLimitsAreKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -241,7 +299,7 @@ func TestRateLimitsAreKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o, state, all := &org{t: t, api: a}, stateFile(t), few(t)
+		o, state, all := orgOf(t, a), stateFile(t), few(t)
 		refused := 0
 		o.api.SetFault(api.Fault{Status: 429, Times: 5, Header: map[string]string{"X-RateLimit-Reset": "10"}, Match: func(r *http.Request) bool {
 			if r.URL.Path != "/api/v1/monitor" || r.Method != http.MethodPost {
