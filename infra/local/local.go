@@ -55,8 +55,9 @@ type Options struct {
 type Stack struct {
 	// URL is that of the functions, DatadogURL that of the stand-in's page.
 	URL, DatadogURL string
-	// APIKey opens the data functions, ControlSecret the control functions.
-	APIKey, ControlSecret string
+	// APIKey opens the data functions, ControlSecret the control functions; DatadogAPIKey and DatadogAppKey the stand-in.
+	APIKey, ControlSecret        string
+	DatadogAPIKey, DatadogAppKey string
 	// HTTP reaches the functions.
 	HTTP    *http.Client
 	Datadog *ddfake.Datadog
@@ -65,6 +66,8 @@ type Stack struct {
 	Providers []string
 	Faults    Faults
 
+	// api is the stand-in's page, and Datadog's API.
+	api      http.Handler
 	cleanups []cleanup
 }
 
@@ -130,6 +133,11 @@ func InProcess(ctx context.Context, opts Options) (*Stack, error) {
 	if err := s.assemble(opts, sink, mux); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}
+	api := &lateHandler{}
+	api.set(s.api)
+	if err := s.deployAssets(ctx, "http://localhost", &http.Client{Transport: api}); err != nil {
+		return nil, errors.Join(err, s.Close(ctx))
+	}
 	s.background("stand-in", s.Datadog.Run)
 	return s, nil
 }
@@ -164,7 +172,11 @@ func newStack(opts Options, calls *http.Client) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Stack{APIKey: rand.Text(), ControlSecret: rand.Text() + rand.Text(), Datadog: dd, Clock: clock}, nil
+	s := &Stack{
+		APIKey: rand.Text(), ControlSecret: rand.Text() + rand.Text(), DatadogAPIKey: rand.Text(), DatadogAppKey: rand.Text(), Datadog: dd, Clock: clock,
+	}
+	s.api, err = s.datadogAPI()
+	return s, err
 }
 
 // listen opens the sockets: the agent's and DogStatsD's first, since the SDKs look for them as they start. The functions
@@ -188,7 +200,7 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 	if err != nil {
 		return err
 	}
-	s.serve("stand-in's page", page, s.Datadog.API())
+	s.serve("stand-in's page", page, s.api)
 	functions, err := listen(ctx, "functions", opts.Listen)
 	if err != nil {
 		return err
@@ -209,6 +221,9 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 		return errors.Join(err, functions.Close())
 	}
 	s.serve("functions", functions, mux)
+	if err := s.deployAssets(ctx, s.DatadogURL, nil); err != nil {
+		return err
+	}
 	s.background("stand-in", s.Datadog.Run)
 	return nil
 }
@@ -248,7 +263,7 @@ func (s *Stack) logger() *slog.Logger {
 	return telemetry.NewLogger(s.Datadog.Intake().LogWriter(), slog.LevelInfo, service, environment, version)
 }
 
-// assemble opens the control state, puts the functions together, and brings the assets up.
+// assemble opens the control state and puts the functions together.
 func (s *Stack) assemble(opts Options, sink telemetry.Sink, mux *lateHandler) error {
 	store, err := bolt.Open(bolt.Options{Path: filepath.Join(opts.StateDir, "control.db")})
 	if err != nil {
@@ -272,7 +287,7 @@ func (s *Stack) assemble(opts Options, sink telemetry.Sink, mux *lateHandler) er
 		return err
 	}
 	mux.set(handler)
-	return s.deployAssets()
+	return nil
 }
 
 func sum(key string) string {

@@ -23,6 +23,8 @@ type Options struct {
 	Limits Limits
 	// Telemetry may be nil.
 	Telemetry *telemetry.Client
+	// Now is the clock; time.Now when nil.
+	Now func() time.Time
 	// StoreTimeout bounds the reading and writing of the state in one call; 5 s when 0.
 	StoreTimeout time.Duration
 }
@@ -58,6 +60,9 @@ func New(opts Options) (*Controller, error) {
 		return nil, fmt.Errorf("remediation: DefaultDuration %v is over MaxDuration %v", l.DefaultDuration, l.MaxDuration)
 	}
 	opts.Limits = l
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	opts.StoreTimeout = cmp.Or(opts.StoreTimeout, 5*time.Second)
 	return &Controller{opts: opts, turn: make(chan struct{}, 1)}, nil
 }
@@ -102,7 +107,7 @@ func (c *Controller) apply(ctx context.Context, req Request) (Decision, *Refusal
 
 // attempt reads, plans and commits once.
 func (c *Controller) attempt(ctx context.Context, req Request) (Decision, *Refusal, error) {
-	now := time.Now().UTC().Round(0)
+	now := c.opts.Now().UTC().Round(0)
 	since := now.Add(-c.opts.Limits.lookback())
 	// A repeat is answered from the state of its first time, and a revert by ID may name any override.
 	id := req.ID
@@ -146,7 +151,7 @@ type Report struct {
 func (c *Controller) Report(ctx context.Context, window time.Duration, limit int) (Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.StoreTimeout)
 	defer cancel()
-	now := time.Now()
+	now := c.opts.Now()
 	state, err := c.opts.Store.State(ctx, now.Add(-window))
 	if err != nil {
 		return Report{}, unavailable(err)

@@ -57,13 +57,21 @@ func (c *Clock) Now() time.Time {
 	return c.start.Add(time.Duration(float64(time.Since(c.began)) * c.speed))
 }
 
-// Wall returns the process's time at a time of the stand-in. Everything that leaves the stand-in is in wall time. Of a
-// clock that is moved by hand, what lies a minute back lies a minute back.
+// Wall returns the time of the rest of the process at a time of the stand-in. Everything that leaves the stand-in is in wall
+// time. Where the clock is moved by hand, the rest has its time from it too.
 func (c *Clock) Wall(t time.Time) time.Time {
 	if c.manual != nil {
-		return time.Now().Add(t.Sub(c.Now()))
+		return t
 	}
 	return c.began.Add(time.Duration(float64(t.Sub(c.start)) / c.speed))
+}
+
+// Standing returns the stand-in's time at a time of the rest of the process: the reverse of Wall.
+func (c *Clock) Standing(t time.Time) time.Time {
+	if c.manual != nil {
+		return t
+	}
+	return c.start.Add(time.Duration(float64(t.Sub(c.began)) * c.speed))
 }
 
 // Wait waits for d of the stand-in's time. It returns ctx's error when ctx ends before.

@@ -1,7 +1,8 @@
 // Package scenario runs the tests of the assets, the files of datadog/tests: telemetry in over virtual time, and what
 // monitors, workflows, pipelines, SLOs and Synthetics tests made of it out. It is to the assets what `promtool test rules` is
 // to Prometheus. Everything is executed by the stand-in for Datadog, on a clock that the runner moves; nothing leaves the
-// process. Every asset is in force in every case, so that what fires without being expected is a failure too.
+// process. Every asset is in force in every case, so that what fires without being expected is a failure too; Synthetics tests
+// are only where a file covers one.
 //
 // A file says which assets it covers, and its cases:
 //
@@ -106,8 +107,8 @@ type Span struct {
 }
 
 // Answer is how a function answers a call of a workflow or of a Synthetics test. Answers are used in their order, each as often
-// as Times says, without end when it says nothing. Without one the remediation function is the real one, on an empty
-// control state, and any other answers that it was not expected.
+// as Times says, without end when it says nothing. Without one the remediation function is the real one, on a control state
+// that begins empty, and any other call is answered by 404.
 type Answer struct {
 	To     string            `yaml:"to"` // method and path
 	Status int               `yaml:"status"`

@@ -46,11 +46,10 @@ func (r *recorder) next(answers []Answer, to string, now time.Duration) (*Answer
 	return nil, false
 }
 
-// realRemediation lets the remediation function answer, on a control state in which nothing is in force: what it refuses
-// for its form is refused here, and guards that remember have nothing to remember.
-func realRemediation(r *http.Request, body []byte) (*http.Response, error) {
+// newRemediation is the remediation function, on a control state of its own in which nothing is in force at first.
+func newRemediation(now func() time.Time) (http.Handler, error) {
 	c, err := remediation.New(remediation.Options{
-		Store: new(controltest.Memory), Base: control.Settings{Model: string(catalog.Standard)},
+		Store: new(controltest.Memory), Base: control.Settings{Model: string(catalog.Standard)}, Now: now,
 		Limits: remediation.Limits{
 			Models:    []string{string(catalog.Economy), string(catalog.Standard), string(catalog.Quality)},
 			Functions: []string{"qa", "completion"},
@@ -63,11 +62,16 @@ func realRemediation(r *http.Request, body []byte) (*http.Response, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make remediation function: %w", err)
 	}
+	return h, nil
+}
+
+// serve lets a handler answer a request.
+func serve(h http.Handler, r *http.Request, body []byte) *http.Response {
 	in := r.Clone(r.Context())
 	in.Body, in.RequestURI = io.NopCloser(bytes.NewReader(body)), r.URL.RequestURI()
 	out := httptest.NewRecorder()
 	h.ServeHTTP(out, in)
 	resp := out.Result()
 	resp.Request = r
-	return resp, nil
+	return resp
 }
