@@ -258,8 +258,10 @@ func (f *Feed) open(ctx context.Context) ([]Incident, error) {
 	return incidents, nil
 }
 
-// clean makes one short line of a text of others.
+// clean makes one short line of a text of others. An @ goes, because a workflow may put the text into a message, where Datadog would
+// take it for a mention.
 func clean(text string, most int) string {
+	text = strings.ReplaceAll(text, "@", "")
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 	if runes := []rune(text); len(runes) > most {
 		text = string(runes[:most]) + "…"

@@ -55,7 +55,7 @@ func TestWhichIncidentsConcernUs(t *testing.T) {
 
 func TestWorstIncidentIsTold(t *testing.T) {
 	minor := incident(map[string]any{"id": "minor", "status_impact": "SERVICE_INFORMATION"})
-	outage := incident(map[string]any{"id": "outage", "status_impact": "SERVICE_OUTAGE", "external_desc": "All calls\nfail \x00" + strings.Repeat("x", 300)})
+	outage := incident(map[string]any{"id": "outage", "status_impact": "SERVICE_OUTAGE", "external_desc": "All calls\n@fail \x00" + strings.Repeat("x", 300)})
 	opts := diagnosis.Options{Backends: backends(model{}), Feed: feed(t, listing(minor, outage, minor))}
 	got := report(t, ask(start(t, opts, &bytes.Buffer{}), "/diagnosis/provider", "", ""))
 	detail := got.Evidence[1].Detail
@@ -80,7 +80,7 @@ func FuzzParseFeed(f *testing.F) {
 			t.Errorf("%d incidents and %v", len(incidents), err)
 		}
 		for _, i := range incidents {
-			if i.Begin.After(now) || !slices.Contains(known, i.Impact) || len([]rune(i.Description)) > 201 || strings.ContainsAny(i.Description+i.ID, "\n\r\x00") {
+			if i.Begin.After(now) || !slices.Contains(known, i.Impact) || len([]rune(i.Description)) > 201 || strings.ContainsAny(i.Description+i.ID, "\n\r\x00@") {
 				t.Errorf("%q: got %+v", data, i)
 			}
 		}
