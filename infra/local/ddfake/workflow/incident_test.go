@@ -260,3 +260,24 @@ func TestSearchIncidents(t *testing.T) {
 		})
 	}
 }
+
+func TestActionsOnWhatDoesNotExist(t *testing.T) {
+	tests := map[string]struct{ action, params, fails string }{
+		"an incident without number": {"com.datadoghq.dd.incidents.updateTimeline", `{"name":"incidentId","value":"the last"},{"name":"content","value":"x"}`, `incidentId "the last" is not the number of an incident`},
+		"a key that nothing is kept under": {
+			"com.datadoghq.dd.incidents.getIncidentAutomationData", `{"name":"incidentId","value":"7"},{"name":"key","value":"page"}`, "incident 7: not found",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			w, err := workflow.Parse("w-1", document(`{"name":"A","actionId":"`+test.action+`","parameters":[`+test.params+`]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := w.Run(t.Context(), workflow.Trigger{Kind: workflow.MonitorTrigger}, environment(t, nil, &sinks{}))
+			if run.Status != workflow.Failure || !strings.Contains(run.Error, test.fails) {
+				t.Errorf("run = %s %q, want failure with %q", run.Status, run.Error, test.fails)
+			}
+		})
+	}
+}
