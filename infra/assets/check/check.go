@@ -166,6 +166,8 @@ type doc struct {
 	// body has the placeholders; filled has sample values in their place.
 	body   node
 	filled any
+	// texts are all texts of the body, which many rules look through.
+	texts []node
 }
 
 // full is the body with sample values, as the stand-in's evaluators take it.
@@ -193,7 +195,9 @@ func newChecker(o Options) *checker {
 			c.problems = append(c.problems, Problem{File: a.File, Reason: err.Error()})
 			continue
 		}
-		c.docs = append(c.docs, &doc{Asset: a, body: node{v: v}, filled: fill(v)})
+		d := &doc{Asset: a, body: node{v: v}, filled: fill(v)}
+		d.body.each(func(at node) { d.texts = append(d.texts, at) })
+		c.docs = append(c.docs, d)
 	}
 	c.metrics = c.knownMetrics()
 	c.facets = c.knownFacets()
@@ -213,7 +217,7 @@ func (c *checker) loadProblems(err error) {
 		return
 	}
 	file, reason, ok := strings.Cut(err.Error(), ": ")
-	if strings.HasSuffix(reason, "names no asset file") || strings.HasSuffix(reason, "is of no known kind") {
+	if strings.HasPrefix(reason, "${") && (strings.HasSuffix(reason, "names no asset file") || strings.HasSuffix(reason, "is of no known kind")) {
 		return // checkPlaceholders says so too, and where.
 	}
 	if !ok {
@@ -249,7 +253,7 @@ func (c *checker) run() []Problem {
 
 // The rules. Each is for every asset, for one kind, or for the folder as a whole.
 var (
-	formRules = []func(*checker, *doc){checkSchema, checkPlaceholders, checkOwnership, checkURLs}
+	formRules = []func(*checker, *doc){checkSchema, checkPlaceholders, checkOwnership, checkURLs, checkReferences}
 	kindRules = map[assets.Kind][]func(*checker, *doc){
 		assets.MetricMetadata:      {checkUnit},
 		assets.SpansMetric:         {checkSpansMetric},
@@ -262,6 +266,7 @@ var (
 		assets.Pipeline:            {checkPipeline},
 		assets.Archive:             {checkArchive},
 		assets.Connection:          {checkConnection},
+		assets.WebhookVariable:     {checkWebhookVariable},
 		assets.Webhook:             {checkWebhook},
 		assets.GlobalVariable:      {checkGlobalVariable},
 		assets.Workflow:            {checkWorkflow},
@@ -280,12 +285,13 @@ var (
 		assets.Notebook:            {checkNotebook},
 		assets.RUMApplication:      {checkRUM},
 	}
-	folderRules = []func(*checker){checkNames, checkOrders, checkArchives, checkUse, checkPlaybooks, checkCovered}
+	folderRules = []func(*checker){checkNames, checkOrders, checkArchives, checkUse, checkRoutes, checkPlaybooks, checkCovered}
 	parsers     = map[assets.Kind]func(*checker, *doc){
 		assets.Monitor:        parseMonitor,
 		assets.SLO:            parseSLO,
 		assets.Workflow:       parseWorkflow,
 		assets.SyntheticsTest: parseSynthetics,
+		assets.Pipeline:       parsePipeline,
 	}
 )
 

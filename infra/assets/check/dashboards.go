@@ -22,6 +22,14 @@ func (c *checker) templateVariables(d *doc, list node) variables {
 			c.bad(d, name, "the template variable has no name of its own")
 		}
 		vars[name.text()] = v.key("prefix").text()
+		if v.key("default").exists() && v.key("defaults").exists() {
+			c.bad(d, v.key("default"), "default is the old form of defaults; Datadog takes one of the two")
+		}
+		for _, value := range append(v.key("available_values").items(), v.key("defaults").items()...) {
+			if reason := wrongValue(v.key("prefix").text(), value.text()); reason != "" {
+				c.bad(d, value, "%s", reason)
+			}
+		}
 	}
 	return vars
 }
@@ -290,11 +298,8 @@ func checkNotebook(c *checker, d *doc) {
 	c.unused(d, list, attributes.key("cells"))
 	for _, cell := range attributes.key("cells").items() {
 		definition := cell.key("attributes", "definition")
-		switch definition.key("type").text() {
-		case "log_stream":
+		if definition.key("type").text() == "log_stream" {
 			c.search(d, definition.key("query"), definition.key("query").text(), logs, vars)
-		case "markdown":
-			c.documentText(d, definition.key("text"))
 		}
 		for _, request := range definition.key("requests").items() {
 			c.request(d, request, vars)

@@ -105,6 +105,9 @@ func (c *checker) served(method, path string) bool {
 // references says which files and metrics that a text names do not exist.
 func (c *checker) references(text string) []string {
 	var out []string
+	if !strings.Contains(text, "datadog/") && !strings.Contains(text, "`") {
+		return nil
+	}
 	for _, m := range repositoryPath.FindAllStringSubmatch(text, -1) {
 		if _, err := fs.Stat(c.o.FS, m[1]); err != nil {
 			out = append(out, fmt.Sprintf("there is no file datadog/%s", m[1]))
@@ -128,10 +131,12 @@ func (c *checker) family(name string) bool {
 	return false
 }
 
-// documentText checks what a text for people refers to.
-func (c *checker) documentText(d *doc, at node) {
-	for _, reason := range c.references(at.text()) {
-		c.bad(d, at, "%s", reason)
+// checkReferences holds that files and metrics exist that an asset's texts for people name.
+func checkReferences(c *checker, d *doc) {
+	for _, at := range d.texts {
+		for _, reason := range c.references(at.text()) {
+			c.bad(d, at, "%s", reason)
+		}
 	}
 }
 

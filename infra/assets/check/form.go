@@ -145,11 +145,11 @@ func checkNames(c *checker) {
 func checkUse(c *checker) {
 	used := map[assets.Ref]bool{}
 	for _, d := range c.docs {
-		d.body.each(func(at node) {
+		for _, at := range d.texts {
 			for _, m := range placeholders(at.text()) {
 				used[assets.Ref{Kind: m[1], Name: m[2]}] = true
 			}
-		})
+		}
 	}
 	for _, d := range c.docs {
 		switch d.Kind {

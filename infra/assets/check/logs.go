@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dlclark/regexp2/v2"
 
 	"github.com/llm-reliability/control-plane/infra/assets"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/pipeline"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/pipeline/grok"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 )
 
@@ -114,6 +117,7 @@ func (c *checker) processor(d *doc, p node) {
 		if n := len(p.key("samples").items()); n == 0 || n > 5 {
 			c.bad(d, p.key("samples"), "a parser has 1 to 5 samples, not %d", n)
 		}
+		c.samples(d, p)
 	case "category-processor":
 		names := map[string]bool{}
 		for _, category := range p.key("categories").items() {
@@ -136,6 +140,39 @@ func (c *checker) processor(d *doc, p node) {
 				c.bad(d, inner, "pipelines nest one level deep")
 			}
 		}
+	}
+}
+
+// samples holds that the rules of a grok parser can be read, and that each of its samples matches one.
+func (c *checker) samples(d *doc, p node) {
+	rules, err := grok.Parse(p.key("grok", "match_rules").text(), p.key("grok", "support_rules").text())
+	if err != nil {
+		c.bad(d, p.key("grok", "match_rules"), "%v", err)
+		return
+	}
+	for _, sample := range p.key("samples").items() {
+		if _, _, ok := rules.Match(sample.text(), time.Unix(0, 0)); !ok {
+			c.bad(d, sample, "no rule of the parser matches this sample")
+		}
+	}
+}
+
+var inProcessor = regexp.MustCompile(`^(?s:processors\[([0-9]+)\](?: \([^)]*\))?: (.*))$`)
+
+// parsePipeline lets the stand-in's evaluator read the pipeline.
+func parsePipeline(c *checker, d *doc) {
+	_, err := pipeline.Parse(d.Key, d.full())
+	if err == nil {
+		return
+	}
+	for _, reason := range reasons(err) {
+		at := d.body
+		reason = strings.TrimPrefix(reason, "read pipeline "+d.Key+": ")
+		for m := inProcessor.FindStringSubmatch(reason); m != nil; m = inProcessor.FindStringSubmatch(reason) {
+			i, _ := strconv.Atoi(m[1]) // The form lets only digits pass.
+			at, reason = at.key("processors").index(i), m[2]
+		}
+		c.unless(d, at.path, reason)
 	}
 }
 

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -175,6 +176,45 @@ func (c *checker) routingQuery(d *doc, at node) {
 	for _, facet := range q.Facets() {
 		if facet != "priority" && facet != "alert_status" && !strings.HasPrefix(facet, "tags.") && !strings.HasPrefix(facet, "groups.") {
 			c.bad(d, at, "a page has no %s, only tags.<key>, groups.<key>, priority and alert_status", facet)
+		}
+	}
+}
+
+// routed is a tag by which a routing rule knows where a page goes.
+var routed = regexp.MustCompile(`(tags\.)?\b(route:[a-z0-9-]+)`)
+
+func routesIn(text string) [][]string {
+	if !strings.Contains(text, "route:") {
+		return nil
+	}
+	return routed.FindAllStringSubmatch(text, -1)
+}
+
+// checkRoutes holds that the tags that routing rules ask for are those that something carries, and the other way round: a tag
+// that is misspelt would send its pages to the last rule.
+func checkRoutes(c *checker) {
+	asked, carried := map[string]bool{}, map[string]bool{}
+	for _, d := range c.docs {
+		for _, at := range d.texts {
+			for _, m := range routesIn(at.text()) {
+				if m[1] != "" {
+					asked[m[2]] = true
+				} else if d.Kind != assets.MonitorRule {
+					carried[m[2]] = true
+				}
+			}
+		}
+	}
+	for _, d := range c.docs {
+		for _, at := range d.texts {
+			for _, m := range routesIn(at.text()) {
+				switch asks := m[1] != "" || d.Kind == assets.MonitorRule; {
+				case asks && !carried[m[2]]:
+					c.bad(d, at, "nothing carries the tag %s", m[2])
+				case !asks && !asked[m[2]]:
+					c.bad(d, at, "no routing rule asks for the tag %s", m[2])
+				}
+			}
 		}
 	}
 }

@@ -1,39 +1,18 @@
 package check
 
 import (
-	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"hash/crc32"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/llm-reliability/control-plane/infra/assets"
 )
 
-// settings are the choices of an organisation that assets may ask for, each with a value of the right form. A name that is
-// not here is most often a typing error, which would else show only at an apply.
-var settings = map[string]string{
-	"slack_team":         "T00000000",
-	"slack_channel":      "C00000000",
-	"slack_channel_name": "llm-alerts",
-	"slack_account":      "example",
-	"pagerduty_service":  "example-service",
-	"oncall_primary":     "primary@example.com",
-	"oncall_secondary":   "secondary@example.com",
-	"cost_primary":       "cost-primary@example.com",
-	"cost_secondary":     "cost-secondary@example.com",
-	"oncall_email":       "oncall@example.com",
-	"cost_email":         "cost@example.com",
-	"archive_bucket":     "example-bucket",
-	"archive_store":      "s3",
-	"archive_container":  "example-container",
-	"datadog_app":        "https://app.datadoghq.com",
-	"aws_account_id":     "123456789012",
-	"aws_role_name":      "ExampleRole",
-	"gcp_client_email":   "example@example.iam.gserviceaccount.com",
-	"gcp_project":        "example",
+// settings are the choices of an organisation that assets may ask for. A name that is not here is most often a typing error,
+// which would else show only at an apply.
+var settings = []string{
+	"archive_bucket", "archive_container", "archive_store", "aws_account_id", "aws_role_name", "cost_email", "cost_primary", "cost_secondary",
+	"datadog_app", "datadog_site", "gcp_client_email", "gcp_project", "oncall_email", "oncall_primary", "oncall_secondary", "pagerduty_service",
+	"slack_account", "slack_channel", "slack_channel_name", "slack_team",
 }
 
 // users are the settings that hold the address of a Datadog user.
@@ -41,31 +20,6 @@ var users = []string{"oncall_primary", "oncall_secondary", "cost_primary", "cost
 
 // secrets are the values that must not be shown.
 var secrets = []string{"control", "api_key"}
-
-// sample returns a value of the right form for a placeholder, the same one every time.
-func sample(kind, name string) string {
-	sum := sha256.Sum256([]byte(kind + "/" + name))
-	digest := hex.EncodeToString(sum[:16])
-	switch kind {
-	case assets.Function:
-		return "https://" + strings.TrimSuffix(name, ".url") + ".example.com"
-	case assets.Setting:
-		return cmp.Or(settings[name], "unknown")
-	case assets.Secret:
-		return "sample-secret"
-	}
-	switch assets.Kind(kind) {
-	case assets.SLO:
-		return digest
-	case assets.Monitor, assets.Notebook:
-		return strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(name)))|1<<32, 10)
-	case assets.Dashboard, assets.SyntheticsTest:
-		return digest[:3] + "-" + digest[3:6] + "-" + digest[6:9]
-	case assets.Webhook, assets.SpansMetric, assets.LogsMetric:
-		return name
-	}
-	return digest[:8] + "-" + digest[8:12] + "-" + digest[12:16] + "-" + digest[16:20] + "-" + digest[20:]
-}
 
 // fill returns a value with sample values in place of its placeholders.
 func fill(v any) any {
@@ -76,7 +30,11 @@ func fill(v any) any {
 		}
 		return placeholder.ReplaceAllStringFunc(v, func(found string) string {
 			m := placeholder.FindStringSubmatch(found)
-			return sample(m[1], m[2])
+			value, ok := assets.Sample(m[1], m[2])
+			if !ok {
+				return found // checkPlaceholders says that it is of no known kind.
+			}
+			return value
 		})
 	case []any:
 		out := make([]any, len(v))
@@ -96,11 +54,11 @@ func fill(v any) any {
 
 // checkPlaceholders holds that assets, settings, secrets and users that placeholders name exist.
 func checkPlaceholders(c *checker, d *doc) {
-	d.body.each(func(at node) {
+	for _, at := range d.texts {
 		for _, m := range placeholders(at.text()) {
 			switch kind, name := m[1], m[2]; kind {
 			case assets.Setting:
-				if _, ok := settings[name]; !ok {
+				if !slices.Contains(settings, name) {
 					c.bad(d, at, "there is no setting %q", name)
 				}
 			case assets.User:
@@ -128,5 +86,5 @@ func checkPlaceholders(c *checker, d *doc) {
 				}
 			}
 		}
-	})
+	}
 }

@@ -4,9 +4,8 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-
-	"github.com/theory/jsonpath"
 
 	"github.com/llm-reliability/control-plane/functions/routes"
 	"github.com/llm-reliability/control-plane/infra/assets"
@@ -155,13 +154,8 @@ func (c *checker) syntheticsVariables(d *doc) {
 	}
 }
 
-// assertion holds that a JSON path can be read.
+// assertion holds that a regular expression can be read; JSON paths are the evaluator's.
 func (c *checker) assertion(d *doc, a node) {
-	if at := a.key("target", "jsonPath"); at.exists() {
-		if _, err := jsonpath.Parse(at.text()); err != nil {
-			c.bad(d, at, "%q is no JSON path: %v", at.text(), err)
-		}
-	}
 	if slices.Contains([]string{"matches", "doesNotMatch"}, a.key("operator").text()) && a.key("target").isText() {
 		if _, err := regexp.Compile(a.key("target").text()); err != nil {
 			c.bad(d, a.key("target"), "%v", err)
@@ -187,9 +181,23 @@ func checkSyntheticsMessage(c *checker, d *doc) {
 	}
 }
 
-// parseSynthetics lets the stand-in's evaluator read the test.
+var inAssertion = regexp.MustCompile(`^(?s:assertion ([0-9]+): (.*))$`)
+
+// parseSynthetics lets the stand-in's evaluator read the test, and gives each of its problems the path in the file.
 func parseSynthetics(c *checker, d *doc) {
-	if _, err := synthetics.Parse("id", d.full()); err != nil {
-		c.unless(d, "", strings.TrimPrefix(err.Error(), "parse synthetics test: "))
+	_, err := synthetics.Parse("id", d.full())
+	if err == nil {
+		return
+	}
+	for _, reason := range reasons(err) {
+		at := d.body
+		if m := inAssertion.FindStringSubmatch(reason); m != nil {
+			i, _ := strconv.Atoi(m[1]) // The form lets only digits pass.
+			at, reason = d.body.key("config", "assertions").index(i), m[2]
+			if path := at.key("target", "jsonPath"); path.exists() {
+				at = path
+			}
+		}
+		c.unless(d, at.path, strings.TrimPrefix(reason, "parse synthetics test: "))
 	}
 }

@@ -14,14 +14,14 @@ var functionURL = regexp.MustCompile(`\$\{function:([^}]*)\}([^\s"'<>)\]]*)`)
 // checkURLs holds that every URL of a function, wherever it is written, is one of a function that exists and a path that it
 // serves. Where the method is known, it is checked too, by called.
 func checkURLs(c *checker, d *doc) {
-	d.body.each(func(at node) {
+	for _, at := range d.texts {
 		if !strings.Contains(at.text(), "${function:") {
-			return
+			continue
 		}
 		for _, m := range functionURL.FindAllStringSubmatch(at.text(), -1) {
 			c.route(d, at, m[1], m[2], "")
 		}
-	})
+	}
 }
 
 // called holds that a URL is that of a function, and that it serves the method. It returns the function's name.
@@ -128,11 +128,14 @@ func checkWebhook(c *checker, d *doc) {
 			}
 		})
 	}
-	for _, v := range c.of(assets.WebhookVariable) {
-		if v.body.key("is_secret").is() {
-			c.secret(v, v.body.key("value"))
-		}
+}
+
+// checkWebhookVariable holds that the value of a variable is hidden, and not in the file.
+func checkWebhookVariable(c *checker, d *doc) {
+	if at := d.body.key("is_secret"); !at.is() {
+		c.bad(d, at, "the value is shown to everybody who may read webhooks: set is_secret")
 	}
+	c.secret(d, d.body.key("value"))
 }
 
 var webhookVariable = regexp.MustCompile(`\$([A-Z][A-Z0-9_]*)`)

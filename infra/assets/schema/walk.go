@@ -398,21 +398,26 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
-
 // Join returns the path of a key below path.
 func Join(path, key string) string {
-	if !plainKey.MatchString(key) {
+	switch {
+	case !plain(key):
 		return path + "[" + strconv.Quote(key) + "]"
+	case path == "":
+		return key
 	}
-	return path + dot(path) + key
+	return path + "." + key
 }
 
-func dot(path string) string {
-	if path == "" {
-		return ""
+// plain reports whether a key needs no quotes in a path.
+func plain(key string) bool {
+	for i, r := range key {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || r == '_'
+		if !letter && (i == 0 || r != '-' && (r < '0' || r > '9')) {
+			return false
+		}
 	}
-	return "."
+	return key != ""
 }
 
 // Index returns the path of a list's item below path.
