@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -243,12 +244,15 @@ func TestBodiesAreAsDatadogDescribesThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		checked := map[string]bool{}
 		a, err := api.New(api.Options{Now: nowInBubble, Users: people, Check: func(version, name string, body []byte) error {
 			var problems []error
 			for _, p := range description.Check(version, name, body) {
 				problems = append(problems, errors.New(p.String()))
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			checked[name] = true
 			return errors.Join(problems...)
 		}})

@@ -38,7 +38,8 @@ type Options struct {
 	Users []User
 	// APIKey and AppKey are the keys that are accepted; any is when empty.
 	APIKey, AppKey string
-	// RateLimit answers 429 beyond the limits of the log configuration. The headers tell of limits all the same.
+	// RateLimit answers 429 beyond the limits of the log configuration. The headers tell of limits all the same, but without
+	// it always of one request more.
 	RateLimit bool
 	// Submitted reports whether a metric has arrived by another way than this API; it may be nil.
 	Submitted func(metric string) bool

@@ -96,9 +96,13 @@ func (a *API) admit(h http.Header, r rate) bool {
 	w.used++
 	// The time until the window ends, in whole seconds, rounded up: a client that waits so long is never early.
 	reset := (w.began.Add(r.period).Sub(now) + time.Second - 1) / time.Second
+	left := max(r.limit-w.used, 0)
+	if !a.opts.RateLimit {
+		left = max(left, 1) // A client that keeps to what it is told must not wait for a limit that is none.
+	}
 	h.Set("X-RateLimit-Limit", strconv.Itoa(r.limit))
 	h.Set("X-RateLimit-Period", strconv.Itoa(int(r.period/time.Second)))
-	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(r.limit-w.used, 0)))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(left))
 	h.Set("X-RateLimit-Reset", strconv.Itoa(int(reset)))
 	h.Set("X-RateLimit-Name", r.name)
 	return !a.opts.RateLimit || w.used <= r.limit
