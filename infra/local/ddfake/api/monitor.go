@@ -30,7 +30,10 @@ func monitors() kind {
 			if old == nil && text(o.body, "type") == "synthetics alert" {
 				return bad("Synthetics monitors are made with their test")
 			}
-			return checkMonitor(c.a, o, old)
+			if err := checkMonitor(c.a, o, old); err != nil || c.seeding {
+				return err
+			}
+			return c.a.checkTwins(o)
 		},
 		merge:  func(c *call, old *object) (obj, error) { return over(old.body, c.body), nil },
 		view:   func(_ *call, o *object) obj { return viewMonitor(o) },
@@ -51,7 +54,10 @@ func (a *API) monitorRoutes() {
 				return 0, nil, missing("Monitor not found")
 			}
 		}
-		return http.StatusOK, obj{}, checkMonitor(a, o, old)
+		if err := checkMonitor(a, o, old); err != nil {
+			return 0, nil, err
+		}
+		return http.StatusOK, obj{}, a.checkTwins(o)
 	}
 	a.route("POST /api/v1/monitor/validate", route{api: "v1", schema: "Monitor", handle: validate})
 	a.route("POST /api/v1/monitor/{id}/validate", route{api: "v1", schema: "Monitor", handle: validate})
@@ -122,8 +128,13 @@ func checkMonitor(a *API, o, old *object) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// checkTwins refuses a second monitor of the same name, query, message and options. Seed plants one all the same.
+func (a *API) checkTwins(o *object) error {
 	twin := a.store.find(monitorKind, func(p *object) bool {
-		return p.id != o.id && !p.derived && slices.Equal(essence(p.body), essence(b))
+		return p.id != o.id && !p.derived && slices.Equal(essence(p.body), essence(o.body))
 	})
 	if twin != nil {
 		return bad("Duplicate of an existing monitor_id:%s org_id:%d", twin.id, orgID)

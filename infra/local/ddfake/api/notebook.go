@@ -12,7 +12,7 @@ func notebooks() kind {
 	return kind{
 		name: notebookKind, path: "/api/v1/notebooks", api: "v1", create: "NotebookCreateRequest", update: "NotebookUpdateRequest", method: "PUT",
 		codes: [3]int{200, 200, 204},
-		id:    func(c *call) string { return strconv.FormatInt(c.a.serial()/10, 10) },
+		id:    func(c *call) string { return strconv.FormatInt(c.a.serial(), 10) },
 		check: checkNotebook,
 		view:  func(_ *call, o *object) obj { return viewNotebook(o, true) },
 		wrap:  inData,

@@ -175,6 +175,9 @@ func createGroup(c *call) (obj, error) {
 	if _, err := attributes(c.body, groupType); err != nil {
 		return nil, err
 	}
+	if data := sub(c.body, "data"); c.seeding && sub(data, "relationships") == nil {
+		data["relationships"] = obj{"configuration": obj{"data": obj{"id": scannerConfiguration, "type": "sensitive_data_scanner_configuration"}}}
+	}
 	if id := text(c.body, "data", "relationships", "configuration", "data", "id"); id != scannerConfiguration {
 		return nil, bad("relationships.configuration: %q is not the configuration of the organisation", id)
 	}

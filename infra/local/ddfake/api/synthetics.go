@@ -9,7 +9,7 @@ import (
 
 const testPath = "/api/v1/synthetics/tests"
 
-// assertions are the types of assertions of an HTTP test that this package knows to need an operator.
+// plainAssertions are the types of assertions that need a target.
 var plainAssertions = []string{"statusCode", "responseTime", "header", "body"}
 
 // tests are API tests. Each makes a monitor of its own, with the tags of the test.
