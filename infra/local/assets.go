@@ -67,13 +67,24 @@ func users(files []assets.Asset) []api.User {
 	return out
 }
 
+// datadogClient reaches the stand-in, over a socket where it has one.
+func (s *Stack) datadogClient() (*ddapi.Client, error) {
+	opts := ddapi.Options{APIKey: s.DatadogAPIKey, AppKey: s.DatadogAppKey, BaseURL: s.DatadogURL}
+	if opts.BaseURL == "" {
+		within := &lateHandler{}
+		within.set(s.api)
+		opts.BaseURL, opts.HTTP = "http://localhost", &http.Client{Transport: within}
+	}
+	return ddapi.New(opts)
+}
+
 // deployAssets brings the assets up as at a Datadog site: by the same plan and apply, over the same API.
-func (s *Stack) deployAssets(ctx context.Context, address string, client *http.Client) error {
+func (s *Stack) deployAssets(ctx context.Context) error {
 	files, err := localAssets()
 	if err != nil {
 		return err
 	}
-	dd, err := ddapi.New(ddapi.Options{APIKey: s.DatadogAPIKey, AppKey: s.DatadogAppKey, BaseURL: address, HTTP: client})
+	dd, err := s.datadogClient()
 	if err != nil {
 		return err
 	}

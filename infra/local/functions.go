@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/completion"
+	"github.com/llm-reliability/control-plane/functions/diagnosis"
+	"github.com/llm-reliability/control-plane/functions/insights"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
 	"github.com/llm-reliability/control-plane/functions/wire"
@@ -81,13 +84,25 @@ func (f functions) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	diagnosisHandler, err := f.diagnosis(backends)
+	if err != nil {
+		return nil, err
+	}
+	insightsHandler, err := f.insights()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/qa", qaHandler)
 	mux.Handle("/completion", completionHandler)
 	mux.Handle("/v1/", completionHandler)
 	mux.Handle("/remediation", remediationHandler)
 	mux.Handle("/remediation/", remediationHandler)
-	mux.Handle("GET /health", healthOfAll(map[string]http.Handler{"qa": qaHandler, "completion": completionHandler, "remediation": remediationHandler}))
+	mux.Handle("/diagnosis/", diagnosisHandler)
+	mux.Handle("/insights", insightsHandler)
+	mux.Handle("GET /health", healthOfAll(qaHandler, map[string]http.Handler{
+		"completion": completionHandler, "remediation": remediationHandler, "diagnosis": diagnosisHandler, "insights": insightsHandler,
+	}))
 	mux.Handle("/", qaHandler) // answers what has no route as a problem
 	return mux, nil
 }
@@ -144,16 +159,69 @@ func (f functions) remediation(base control.Settings) (http.Handler, error) {
 	return f.wrap("remediation", h, f.secrets, "", tel), nil
 }
 
-// healthOfAll answers with the health of every function, by name.
-func healthOfAll(handlers map[string]http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		all := map[string]json.RawMessage{}
-		for name, h := range handlers {
-			out := httptest.NewRecorder()
-			h.ServeHTTP(out, r)
-			all[name] = out.Body.Bytes()
+// diagnosis probes the backends with their faults.
+func (f functions) diagnosis(backends []gateway.Backend) (http.Handler, error) {
+	tel, err := f.telemetry("diagnosis")
+	if err != nil {
+		return nil, err
+	}
+	h, err := diagnosis.New(diagnosis.Options{Backends: diagnosis.Route(backends, embedded.Provider), Telemetry: tel})
+	if err != nil {
+		return nil, err
+	}
+	return f.wrap("diagnosis", h, f.secrets, "", tel), nil
+}
+
+// insights reads the stand-in's metrics, and emits the score once a minute of its clock.
+func (f functions) insights() (http.Handler, error) {
+	tel, err := f.telemetry("insights")
+	if err != nil {
+		return nil, err
+	}
+	client, err := f.stack.datadogClient()
+	if err != nil {
+		return nil, err
+	}
+	i, err := insights.New(insights.Options{
+		Metrics: insights.Datadog{API: client.Repeatable()}, Telemetry: tel, Scope: "service:" + service + ",env:" + environment,
+		Window: time.Duration(float64(time.Hour) / f.speed),
+	})
+	if err != nil {
+		return nil, err
+	}
+	f.stack.background("health score", func(ctx context.Context) {
+		for f.stack.Clock.Wait(ctx, time.Minute) == nil {
+			if err := i.Emit(ctx); err != nil && ctx.Err() == nil {
+				tel.Logger().WarnContext(ctx, "health score not emitted", slog.String("error.message", err.Error()))
+			}
 		}
+	})
+	return f.wrap("insights", i.Handler(), f.secrets, "", tel), nil
+}
+
+// healthOfAll answers as the first handler does, with the health of the others by name. Deployed functions have an address
+// and a health each.
+func healthOfAll(first http.Handler, others map[string]http.Handler) http.Handler {
+	ask := func(h http.Handler, r *http.Request) (map[string]any, int) {
+		out := httptest.NewRecorder()
+		h.ServeHTTP(out, r)
+		var doc map[string]any
+		// Every function's health is an object; one that is not has nothing to say.
+		_ = json.Unmarshal(out.Body.Bytes(), &doc)
+		return doc, out.Code
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		all, status := ask(first, r)
+		if all == nil {
+			all = map[string]any{}
+		}
+		functions := map[string]any{}
+		for name, h := range others {
+			functions[name], _ = ask(h, r)
+		}
+		all["functions"] = functions
 		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
 		// A client that is gone needs no health.
 		_ = json.NewEncoder(w).Encode(all)
 	})

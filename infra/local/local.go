@@ -133,9 +133,7 @@ func InProcess(ctx context.Context, opts Options) (*Stack, error) {
 	if err := s.assemble(opts, sink, mux); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}
-	api := &lateHandler{}
-	api.set(s.api)
-	if err := s.deployAssets(ctx, "http://localhost", &http.Client{Transport: api}); err != nil {
+	if err := s.deployAssets(ctx); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}
 	s.background("stand-in", s.Datadog.Run)
@@ -221,7 +219,7 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 		return errors.Join(err, functions.Close())
 	}
 	s.serve("functions", functions, mux)
-	if err := s.deployAssets(ctx, s.DatadogURL, nil); err != nil {
+	if err := s.deployAssets(ctx); err != nil {
 		return err
 	}
 	s.background("stand-in", s.Datadog.Run)

@@ -62,11 +62,20 @@ Try:
   # remediation: every request to the economy model for ten minutes
   curl -sS %[1]s/remediation/switch-model -H 'Authorization: Bearer %[4]s' -H 'Content-Type: application/json' -d '{"idempotency_key":"'$(date +%%s)'","timestamp":"'$(date -u +%%Y-%%m-%%dT%%H:%%M:%%SZ)'","scope":{},"params":{"model":"economy"},"duration":"10m","source":{"kind":"operator","operator":"me","reason":"trying it out"}}'
 
+  # diagnosis: is the provider up
+  curl -sS -X POST %[1]s/diagnosis/provider -H 'Authorization: Bearer %[4]s'
+
+  # insights: the health score and its parts, once there was traffic
+  curl -sS %[1]s/insights -H 'Authorization: Bearer %[4]s'
+
   # health of all functions
   curl -sS %[1]s/health
 
+  # monitors, as Datadog's own API lists them
+  curl -sS '%[2]s/api/v1/monitor?monitor_tags=team:llm-platform' -H 'DD-API-KEY: %[6]s' -H 'DD-APPLICATION-KEY: %[7]s'
+
 Ctrl-C stops.
-`, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret, models(s.Providers))
+`, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret, models(s.Providers), s.DatadogAPIKey, s.DatadogAppKey)
 }
 
 // models names the providers on the route, and says what the embedded one is.
