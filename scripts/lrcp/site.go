@@ -162,13 +162,14 @@ func (s *site) carryOut(ctx context.Context, out io.Writer, yes bool, make func(
 }
 
 // confirm asks a person.
-func confirm(out io.Writer, in *os.File) error {
-	if !terminal(in) {
-		return errors.New("there is nobody to ask: say --yes to go on")
-	}
+func confirm(out io.Writer, in io.Reader) error {
 	fmt.Fprint(out, "Go on? [y/N] ")
 	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
+		fmt.Fprintln(out)
+		return errors.New("there is nobody to ask: say --yes to go on")
+	case err != nil:
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
