@@ -8,7 +8,7 @@ FUZZTIME ?= 10s
 GOLANGCI_LINT := bin/golangci-lint-v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build lrcp test lint bench fuzz check-go
+.PHONY: help run demo build lrcp assets docs test lint bench fuzz openapi check-go
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' Makefile | expand -t 16
@@ -25,9 +25,19 @@ build: lrcp ## bin/lrcp, and one binary per function
 lrcp: check-go
 	@$(GO) build -o bin/lrcp ./scripts/lrcp
 
+assets: lrcp openapi ## checks the Datadog assets and executes their tests, offline
+	@bin/lrcp assets validate && bin/lrcp assets test
+
+docs: check-go ## writes the README's tables of metrics and assets anew
+	@$(GO) test ./infra/assets/tables -update
+
+# Datadog's OpenAPI description is in this module. Nothing of it is compiled, so that building does not fetch it.
+openapi: check-go
+	@$(GO) mod download github.com/DataDog/datadog-api-client-go/v2
+
 # go test vets with all analyzers here, so that nothing is compiled a second time for go vet. The long timeout is for
 # a first run: infra/lambda/runtimetest compiles the binaries of all functions. The last line counts packages.
-test: check-go ## formatting, vet, and all tests with the race detector, in random order
+test: openapi ## formatting, vet, and all tests with the race detector, in random order
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
 	@$(GO) test -race -shuffle=on -vet=all -timeout 20m ./... | awk '{ print; fflush() } /^ok/ { ok++ } /^FAIL\t/ { bad++ } END { printf "%d passed, %d failed\n", ok, bad }'
 

@@ -138,10 +138,14 @@ func (c *testCommand) Run(ctx context.Context, out io.Writer) error {
 		}
 		c.tell(out, r)
 	}
+	gaps := scenario.Gaps(files)
 	if !c.JSON {
-		fmt.Fprintf(out, "%d cases passed, %d failed.\n", len(results)-failed, failed)
+		for _, gap := range gaps {
+			fmt.Fprintf(out, "GAP   %s\n", gap)
+		}
+		fmt.Fprintf(out, "%d cases passed, %d failed, %d gaps.\n", len(results)-failed, failed, len(gaps))
 	}
-	if failed > 0 {
+	if failed+len(gaps) > 0 {
 		return statusFailed
 	}
 	return nil

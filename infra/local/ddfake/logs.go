@@ -11,13 +11,14 @@ import (
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/intake"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/pipeline"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/scanner"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 )
 
 // keepLogs is how many processed logs are kept, the most recent.
 const keepLogs = 5000
 
-// logs are the pipelines and the metrics of logs, and the logs that the pipelines made of the lines that came in. It is safe
+// logs are the pipelines, the scanner and the metrics of logs, and what these made of the lines that came in. It is safe
 // for concurrent use.
 type logs struct {
 	mu        sync.Mutex
@@ -25,11 +26,45 @@ type logs struct {
 	// arrived are the identifiers of pipelines as they came, order as they run; one that is not in order runs last.
 	arrived, order []string
 	metrics        map[string]logMetric
-	recent         []search.Event
+	// groups and rules are those of the scanner, as they came.
+	groups, rules []scanner.Document
+	scanner       *scanner.Scanner
+	recent        []search.Event
 }
 
 func newLogs() logs {
-	return logs{pipelines: map[string]*pipeline.Pipeline{}, metrics: map[string]logMetric{}}
+	return logs{pipelines: map[string]*pipeline.Pipeline{}, metrics: map[string]logMetric{}, scanner: &scanner.Scanner{}}
+}
+
+func (l *logs) putGroup(id string, raw []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.scan(with(l.groups, id, raw), l.rules)
+}
+
+func (l *logs) putRule(id string, raw []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.scan(l.groups, with(l.rules, id, raw))
+}
+
+// with returns documents with one more, or with another one in its place.
+func with(documents []scanner.Document, id string, raw []byte) []scanner.Document {
+	return append(without(documents, id), scanner.Document{ID: id, Body: raw})
+}
+
+func without(documents []scanner.Document, id string) []scanner.Document {
+	return slices.DeleteFunc(slices.Clone(documents), func(d scanner.Document) bool { return d.ID == id })
+}
+
+// scan makes the scanner of groups and rules, and keeps them when they are right. The caller holds the lock.
+func (l *logs) scan(groups, rules []scanner.Document) error {
+	s, err := scanner.Parse(groups, rules)
+	if err != nil {
+		return err
+	}
+	l.groups, l.rules, l.scanner = groups, rules, s
+	return nil
 }
 
 func (l *logs) putPipeline(id string, raw []byte) error {
@@ -68,6 +103,14 @@ func (l *logs) remove(kind, id string) {
 		l.arrived = slices.DeleteFunc(l.arrived, func(other string) bool { return other == id })
 	case "logs-metric":
 		delete(l.metrics, id)
+	case "scanner-rule":
+		l.rules = without(l.rules, id)
+	case "scanner-group":
+		l.groups = without(l.groups, id)
+	}
+	// A group takes its rules with it, whichever of them is deleted first.
+	if s, err := scanner.Parse(l.groups, l.rules); err == nil {
+		l.scanner = s
 	}
 }
 
@@ -82,11 +125,11 @@ func (l *logs) inOrder() []*pipeline.Pipeline {
 	return out
 }
 
-// log takes a line of the intake through the pipelines, and makes metrics of what comes out.
+// log takes a line of the intake through the pipelines and the scanner, and makes metrics of what comes out.
 func (d *Datadog) log(line intake.Log) {
 	l := &d.logs
 	l.mu.Lock()
-	pipelines, metrics := l.inOrder(), maps.Clone(l.metrics)
+	pipelines, metrics, scan := l.inOrder(), maps.Clone(l.metrics), l.scanner
 	l.mu.Unlock()
 	log, err := pipeline.FromLine(line.Line, line.At)
 	if err != nil {
@@ -95,6 +138,7 @@ func (d *Datadog) log(line intake.Log) {
 	// The sender's time is the process's, which the clock of the stand-in may leave behind.
 	log.Timestamp = line.At
 	log, _ = pipeline.Run(pipelines, log)
+	log, _ = scan.Apply(log)
 	log.Timestamp = line.At
 	for _, m := range metrics {
 		m.add(d.metrics, log, line.At)

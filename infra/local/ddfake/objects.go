@@ -19,6 +19,7 @@ func (d *Datadog) Put(kind, id string, body json.RawMessage) error {
 		"slo": d.putSLO, "monitor": d.putMonitor, "workflow": d.putWorkflow, "connection": d.putConnection,
 		"synthetics-test": d.putCheck, "global-variable": d.putVariable,
 		"pipeline": d.logs.putPipeline, "pipeline-order": d.logs.putOrder, "logs-metric": d.logs.putMetric,
+		"scanner-group": d.logs.putGroup, "scanner-rule": d.logs.putRule,
 	}[kind]
 	if put == nil {
 		return nil

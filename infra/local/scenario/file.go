@@ -167,8 +167,9 @@ type Expect struct {
 	Message *string  `yaml:"message"`
 	Tags    []string `yaml:"tags"`
 	TraceID string   `yaml:"trace_id"`
-	// Pipeline says which pipeline a log expectation is about.
+	// Pipeline and Scanner say which pipeline, or which group of the scanner, a log expectation is about.
 	Pipeline string `yaml:"pipeline"`
+	Scanner  string `yaml:"scanner"`
 
 	// SLI and Budget are percentages of an SLO, over Over until At, and Value is that of a metric; Within is by how much each
 	// may differ.

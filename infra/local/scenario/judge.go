@@ -109,6 +109,9 @@ func (s *stage) judgeMetric(e Expect) {
 		s.fail("metric %s: %v", e.Metric, err)
 		return
 	}
+	if len(series) == 0 && *e.Value == 0 {
+		return // nothing was counted
+	}
 	if len(series) != 1 || len(series[0].Values) != 1 {
 		s.fail("%s: the metric %s has %d groups, not one value", s.elapsed(), e.Metric, len(series))
 		return
