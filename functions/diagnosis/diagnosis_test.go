@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -128,9 +129,7 @@ func incident(edit map[string]any) map[string]any {
 		"currently_affected_locations": []any{map[string]any{"title": "Iowa (us-central1)", "id": "us-central1"}},
 		"most_recent_update":           map[string]any{"status": "SERVICE_DISRUPTION", "text": "We look into it."},
 	}
-	for k, v := range edit {
-		doc[k] = v
-	}
+	maps.Copy(doc, edit)
 	return doc
 }
 

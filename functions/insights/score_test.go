@@ -11,11 +11,9 @@ import (
 	"github.com/llm-reliability/control-plane/functions/insights"
 )
 
-func p(v float64) *float64 { return &v }
-
 // good are readings of which none costs a point.
 func good() insights.Readings {
-	return insights.Readings{Requests: 1000, P95: p(900), Cost: p(0.001), Baseline: p(0.001), Groundedness: p(0.95), Ungrounded: p(0)}
+	return insights.Readings{Requests: 1000, P95: new(float64(900)), Cost: new(0.001), Baseline: new(0.001), Groundedness: new(0.95), Ungrounded: new(float64(0))}
 }
 
 func TestScore(t *testing.T) {
@@ -25,22 +23,24 @@ func TestScore(t *testing.T) {
 		parts map[string]float64
 		left  []string
 	}{
-		"all is well":          {func(*insights.Readings) {}, p(100), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 100, "security": 100}, nil},
-		"slow":                 {func(r *insights.Readings) { r.P95 = p(5000) }, p(87.5), map[string]float64{"performance": 50, "reliability": 100, "cost": 100, "quality": 100, "security": 100}, nil},
-		"errors":               {func(r *insights.Readings) { r.Errors = 50 }, p(85), map[string]float64{"performance": 100, "reliability": 50, "cost": 100, "quality": 100, "security": 100}, nil},
-		"fallbacks":            {func(r *insights.Readings) { r.Fallbacks = 500 }, p(92.5), map[string]float64{"performance": 100, "reliability": 75, "cost": 100, "quality": 100, "security": 100}, nil},
-		"twice the cost":       {func(r *insights.Readings) { r.Cost = p(0.002) }, p(92.5), map[string]float64{"performance": 100, "reliability": 100, "cost": 50, "quality": 100, "security": 100}, nil},
-		"half the cost":        {func(r *insights.Readings) { r.Cost = p(0.0005) }, p(100), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 100, "security": 100}, nil},
-		"answers made up":      {func(r *insights.Readings) { r.Groundedness, r.Ungrounded = p(0.5), p(1) }, p(80), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 0, "security": 100}, nil},
-		"a wave of injections": {func(r *insights.Readings) { r.Injections, r.Blocks = 100, 100 }, p(92.5), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 100, "security": 25}, nil},
+		"all is well":          {func(*insights.Readings) {}, new(float64(100)), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 100, "security": 100}, nil},
+		"slow":                 {func(r *insights.Readings) { r.P95 = new(float64(5000)) }, new(87.5), map[string]float64{"performance": 50, "reliability": 100, "cost": 100, "quality": 100, "security": 100}, nil},
+		"errors":               {func(r *insights.Readings) { r.Errors = 50 }, new(float64(85)), map[string]float64{"performance": 100, "reliability": 50, "cost": 100, "quality": 100, "security": 100}, nil},
+		"fallbacks":            {func(r *insights.Readings) { r.Fallbacks = 500 }, new(92.5), map[string]float64{"performance": 100, "reliability": 75, "cost": 100, "quality": 100, "security": 100}, nil},
+		"twice the cost":       {func(r *insights.Readings) { r.Cost = new(0.002) }, new(92.5), map[string]float64{"performance": 100, "reliability": 100, "cost": 50, "quality": 100, "security": 100}, nil},
+		"half the cost":        {func(r *insights.Readings) { r.Cost = new(0.0005) }, new(float64(100)), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 100, "security": 100}, nil},
+		"answers made up":      {func(r *insights.Readings) { r.Groundedness, r.Ungrounded = new(0.5), new(float64(1)) }, new(float64(80)), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 0, "security": 100}, nil},
+		"a wave of injections": {func(r *insights.Readings) { r.Injections, r.Blocks = 100, 100 }, new(92.5), map[string]float64{"performance": 100, "reliability": 100, "cost": 100, "quality": 100, "security": 25}, nil},
 		"all is bad": {func(r *insights.Readings) {
-			*r = insights.Readings{Requests: 10, Errors: 10, Injections: 10, P95: p(60000), Cost: p(1), Baseline: p(0.1), Groundedness: p(0), Ungrounded: p(1)}
-		}, p(0), map[string]float64{"performance": 0, "reliability": 0, "cost": 0, "quality": 0, "security": 0}, nil},
-		"no earlier cost": {func(r *insights.Readings) { r.Baseline, r.Errors = nil, 50 }, p(82.4), map[string]float64{"performance": 100, "reliability": 50, "quality": 100, "security": 100}, []string{"cost"}},
-		"no documents and no prices": {func(r *insights.Readings) { r.Cost, r.Groundedness, r.Ungrounded, r.P95 = nil, nil, nil, p(5000) }, p(80.8),
+			*r = insights.Readings{Requests: 10, Errors: 10, Injections: 10, P95: new(float64(60000)), Cost: new(float64(1)), Baseline: new(0.1), Groundedness: new(float64(0)), Ungrounded: new(float64(1))}
+		}, new(float64(0)), map[string]float64{"performance": 0, "reliability": 0, "cost": 0, "quality": 0, "security": 0}, nil},
+		"no earlier cost": {func(r *insights.Readings) { r.Baseline, r.Errors = nil, 50 }, new(82.4), map[string]float64{"performance": 100, "reliability": 50, "quality": 100, "security": 100}, []string{"cost"}},
+		"no documents and no prices": {func(r *insights.Readings) {
+			r.Cost, r.Groundedness, r.Ungrounded, r.P95 = nil, nil, nil, new(float64(5000))
+		}, new(80.8),
 			map[string]float64{"performance": 50, "reliability": 100, "security": 100}, []string{"cost", "quality"}},
 		"no requests": {func(r *insights.Readings) { r.Requests = 0 }, nil, map[string]float64{}, []string{"performance", "reliability", "cost", "quality", "security"}},
-		"a reading that is no number": {func(r *insights.Readings) { r.P95 = p(math.NaN()) }, p(100),
+		"a reading that is no number": {func(r *insights.Readings) { r.P95 = new(math.NaN()) }, new(float64(100)),
 			map[string]float64{"reliability": 100, "cost": 100, "quality": 100, "security": 100}, []string{"performance"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,5 +134,5 @@ func same(v *float64) *float64 {
 	if v == nil {
 		return nil
 	}
-	return p(*v)
+	return new(*v)
 }

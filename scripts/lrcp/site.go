@@ -126,7 +126,7 @@ func (c *destroyCommand) Run(ctx context.Context, out io.Writer) error {
 }
 
 // carryOut shows a plan, asks, and does it.
-func (s *site) carryOut(ctx context.Context, out io.Writer, yes bool, make func(*deploy.Deployer, context.Context) (deploy.Plan, error)) error {
+func (s *site) carryOut(ctx context.Context, out io.Writer, yes bool, plans func(*deploy.Deployer, context.Context) (deploy.Plan, error)) error {
 	tell := progress(out)
 	if s.JSON {
 		tell = nil
@@ -135,7 +135,7 @@ func (s *site) carryOut(ctx context.Context, out io.Writer, yes bool, make func(
 	if err != nil {
 		return err
 	}
-	plan, err := make(d, ctx)
+	plan, err := plans(d, ctx)
 	if err != nil {
 		return err
 	}

@@ -255,8 +255,7 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 
 // bare takes the URL, which may hold an address in its query, off an error of net/http.
 func bare(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		return wrapped.Err
 	}
 	return err

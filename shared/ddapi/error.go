@@ -52,8 +52,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // Status returns the HTTP status of err when it is an *Error, or else 0.
 func Status(err error) int {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Status
 	}
 	return 0

@@ -187,7 +187,7 @@ func newChecker(o Options) *checker {
 	if o.Assets == nil {
 		loaded, err := assets.Load(o.FS)
 		c.loadProblems(err)
-		o.Assets = append(loaded, assets.Metrics(o.Catalogue)...)
+		o.Assets = slices.Concat(loaded, assets.Metrics(o.Catalogue))
 	}
 	for _, a := range o.Assets {
 		v, err := decode(a.Body)

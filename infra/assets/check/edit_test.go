@@ -61,7 +61,7 @@ func rename(path, name string) edit {
 }
 
 // sub replaces a part of a text.
-func sub(path, old, new string) edit {
+func sub(path, old, other string) edit {
 	return func(t *testing.T, body any) string {
 		t.Helper()
 		parent, key, at := walk(t, body, path)
@@ -69,7 +69,7 @@ func sub(path, old, new string) edit {
 		if !ok || !strings.Contains(text, old) {
 			t.Fatalf("%s holds no %q: %q", at, old, text)
 		}
-		put(t, parent, key, strings.Replace(text, old, new, 1))
+		put(t, parent, key, strings.Replace(text, old, other, 1))
 		return at
 	}
 }

@@ -196,7 +196,7 @@ func (c *checker) searchMonitor(d *doc, at node, k *condition, function string, 
 			c.bad(d, at, "the query has no %s()", needed)
 		}
 	}
-	for _, facet := range strings.Split(strings.Trim(methods["by"], `"`), ",") {
+	for facet := range strings.SplitSeq(strings.Trim(methods["by"], `"`), ",") {
 		if facet = strings.TrimSpace(facet); facet != "" {
 			c.facet(d, at, facet, of)
 		}

@@ -94,11 +94,11 @@ func New(opts Options) (*Deployer, error) {
 	d := &Deployer{opts: opts}
 	seen := map[string]bool{}
 	for _, a := range opts.Assets {
-		if name := nameOf(a.Kind, a.Key); seen[name] {
+		name := nameOf(a.Kind, a.Key)
+		if seen[name] {
 			return nil, fmt.Errorf("deploy: there are two assets %s; choose one variant", name)
-		} else {
-			seen[name] = true
 		}
+		seen[name] = true
 		for _, ref := range d.refs(a) {
 			if ref.Kind != assets.Secret {
 				continue

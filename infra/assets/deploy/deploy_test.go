@@ -336,8 +336,7 @@ func crashAt(t *testing.T, all []assets.Asset, want map[string]int, at int, serv
 	}
 	o.before, o.after = nil, nil
 	_, err = o.apply(o.deployer(state, all))
-	var conflicts deploy.Conflicts
-	if errors.As(err, &conflicts) {
+	if conflicts, ok := errors.AsType[deploy.Conflicts](err); ok {
 		asked = true
 		o.say(state, all, conflicts)
 		_, err = o.apply(o.deployer(state, all))

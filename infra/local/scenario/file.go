@@ -192,15 +192,18 @@ type Duration time.Duration
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	text, days := strings.CutSuffix(n.Value, "d")
-	unit := time.Duration(1)
+	const hoursOfDay = 24
 	if days {
-		text, unit = text+"h", 24
+		text += "h"
 	}
 	v, err := time.ParseDuration(text)
 	if err != nil {
 		return fmt.Errorf("line %d: %q is no duration such as 90s, 15m or 30d", n.Line, n.Value)
 	}
-	*d = Duration(v * unit)
+	if days {
+		v *= hoursOfDay
+	}
+	*d = Duration(v)
 	return nil
 }
 

@@ -58,8 +58,7 @@ func (c *Client) do(ctx context.Context, api *ddapi.Client, method, path string,
 }
 
 func (c *Client) hidden(err error) error {
-	var e *ddapi.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*ddapi.Error](err); ok {
 		for i := range e.Errors {
 			e.Errors[i] = c.hide(e.Errors[i])
 		}

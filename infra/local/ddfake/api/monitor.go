@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"net/http"
 	"regexp"
@@ -277,13 +278,11 @@ func viewMonitor(o *object) obj {
 		v["type"] = "metric alert"
 	}
 	fill(v, obj{"message": "", "name": "", "tags": []any{}, "priority": nil, "restricted_roles": nil, "draft_status": "published"})
-	for k, e := range (obj{
+	maps.Copy(v, (obj{
 		"id": json.Number(o.id), "org_id": orgID, "created": stamp(o.created), "created_at": o.created.UnixMilli(), "modified": stamp(o.changed),
 		"deleted": nil, "creator": creator(o.author), "multi": strings.Contains(query, " by {") || strings.Contains(query, ".by("),
 		"overall_state": "No Data", "overall_state_modified": nil,
-	}) {
-		v[k] = e
-	}
+	}))
 	return v
 }
 

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -584,7 +585,8 @@ func TestWithoutAServer(t *testing.T) {
 		}
 		o.api.ServeHTTP(nil, r)
 	}()
-	if got := <-done; got != http.ErrAbortHandler {
+	got := <-done
+	if err, ok := got.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 		t.Errorf("a hang-up is %v, want http.ErrAbortHandler", got)
 	}
 }

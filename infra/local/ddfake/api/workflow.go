@@ -95,22 +95,22 @@ func checkTriggers(attrs obj, steps map[string]bool) error {
 	seen := map[string]bool{}
 	all := objs(attrs, "spec", "triggers")
 	for i, t := range all {
-		typ := ""
+		var typ strings.Builder
 		for key := range t {
 			if key != "startStepNames" {
-				typ += key
+				typ.WriteString(key)
 			}
 		}
 		switch {
-		case !slices.Contains(triggers, typ):
-			return bad("spec.triggers[%d]: unknown trigger %q", i, typ)
-		case seen[typ]:
-			return bad("spec.triggers[%d]: there is another %s", i, typ)
-		case typ == "workflowTrigger" && len(all) > 1:
+		case !slices.Contains(triggers, typ.String()):
+			return bad("spec.triggers[%d]: unknown trigger %q", i, typ.String())
+		case seen[typ.String()]:
+			return bad("spec.triggers[%d]: there is another %s", i, typ.String())
+		case typ.String() == "workflowTrigger" && len(all) > 1:
 			return bad("spec.triggers[%d]: workflowTrigger must be the only trigger", i)
 		}
-		seen[typ] = true
-		if limit := text(t, typ, "rateLimit", "interval"); limit != "" && !seconds.MatchString(limit) {
+		seen[typ.String()] = true
+		if limit := text(t, typ.String(), "rateLimit", "interval"); limit != "" && !seconds.MatchString(limit) {
 			return bad("spec.triggers[%d]: the interval %q is not of the form 30s", i, limit)
 		}
 		for _, start := range texts(t, "startStepNames") {

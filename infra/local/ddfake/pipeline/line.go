@@ -35,7 +35,10 @@ func FromLine(line []byte, received time.Time) (Log, error) {
 	}
 	line = bytes.TrimSpace(line)
 	var attributes map[string]any
-	if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &attributes) != nil || attributes == nil {
+	if len(line) > 0 && line[0] == '{' && json.Unmarshal(line, &attributes) != nil {
+		attributes = nil // what only looks like JSON is a text
+	}
+	if attributes == nil {
 		return Log{Timestamp: received, Status: "info", Message: string(line), Attributes: map[string]any{}}, nil
 	}
 	log := Log{Timestamp: received, Status: "info", Attributes: attributes}

@@ -46,11 +46,11 @@ func (t *Test) attempt(ctx context.Context, send Send, values map[string]string)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	req, err := t.build(values)
+	req, err := t.build(ctx, values)
 	if err != nil {
 		return Result{Failures: []string{err.Error()}}
 	}
-	got, err := exchange(send, req.WithContext(ctx))
+	got, err := exchange(send, req)
 	if err != nil {
 		return Result{Failures: []string{"no answer: " + err.Error()}}
 	}

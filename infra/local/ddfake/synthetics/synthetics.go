@@ -18,6 +18,7 @@ package synthetics
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -241,7 +242,7 @@ func (s *schedule) open(now time.Time) bool {
 }
 
 // build makes the request with the values of the variables.
-func (t *Test) build(values map[string]string) (*http.Request, error) {
+func (t *Test) build(ctx context.Context, values map[string]string) (*http.Request, error) {
 	var missing []string
 	fill := func(text string) string {
 		return variable.ReplaceAllStringFunc(text, func(found string) string {
@@ -253,7 +254,7 @@ func (t *Test) build(values map[string]string) (*http.Request, error) {
 			return v
 		})
 	}
-	req, err := http.NewRequest(t.request.Method, fill(t.request.URL), strings.NewReader(fill(t.request.Body)))
+	req, err := http.NewRequestWithContext(ctx, t.request.Method, fill(t.request.URL), strings.NewReader(fill(t.request.Body)))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}

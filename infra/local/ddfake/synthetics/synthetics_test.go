@@ -34,7 +34,11 @@ func document(t *testing.T, changes map[string]any) []byte {
 		keys := strings.Split(path, ".")
 		at := doc
 		for _, k := range keys[:len(keys)-1] {
-			at = at[k].(map[string]any) //nolint:forcetypeassert // the document above has objects there
+			inner, ok := at[k].(map[string]any)
+			if !ok {
+				t.Fatalf("%s is no object", k)
+			}
+			at = inner
 		}
 		at[keys[len(keys)-1]] = v
 	}

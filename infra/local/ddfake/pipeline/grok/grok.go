@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -122,7 +123,7 @@ func insert(object map[string]any, path string, value any) {
 		case nil:
 			object[key] = value
 		case []any:
-			object[key] = append(have[:len(have):len(have)], value)
+			object[key] = append(slices.Clip(have), value)
 		default:
 			object[key] = []any{have, value}
 		}
