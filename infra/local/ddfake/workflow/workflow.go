@@ -3,7 +3,7 @@
 //
 //	what               as Datadog                                       differs here
 //	document           the request body of POST /api/v2/workflows       unknown keys are refused, where Datadog keeps some
-//	triggers           monitorTrigger, apiTrigger                       others are refused; one start step for each
+//	triggers           monitorTrigger, apiTrigger, dashboardTrigger     others are refused; one start step for each
 //	rate limit         of the monitor trigger                           is the caller's part
 //	inputs             converted to their type, defaults filled in      an input that is not declared fails the run
 //	expressions        {{ Steps.A.body.x }}, a whole one keeps its      only paths; unknown ones fail the step; ${ … },
@@ -58,6 +58,8 @@ type Kind string
 const (
 	MonitorTrigger Kind = "monitorTrigger"
 	APITrigger     Kind = "apiTrigger"
+	// DashboardTrigger is a button of a dashboard.
+	DashboardTrigger Kind = "dashboardTrigger"
 )
 
 // The document, as far as it is followed. Keys that are not here are refused.
@@ -105,8 +107,9 @@ type trigger struct {
 			Interval string `json:"interval"`
 		} `json:"rateLimit"`
 	} `json:"monitorTrigger"`
-	APITrigger     *struct{} `json:"apiTrigger"`
-	StartStepNames []string  `json:"startStepNames"`
+	APITrigger       *struct{} `json:"apiTrigger"`
+	DashboardTrigger *struct{} `json:"dashboardTrigger"`
+	StartStepNames   []string  `json:"startStepNames"`
 }
 
 type step struct {
@@ -247,6 +250,9 @@ func (p *parser) triggers() {
 	p.check(len(p.spec.Triggers) > 0, "the workflow has no trigger")
 	for i, t := range p.spec.Triggers {
 		kind := APITrigger
+		if t.DashboardTrigger != nil {
+			kind = DashboardTrigger
+		}
 		if t.MonitorTrigger != nil {
 			kind = MonitorTrigger
 			if limit := t.MonitorTrigger.RateLimit; limit != nil {
@@ -256,7 +262,13 @@ func (p *parser) triggers() {
 				p.check(err == nil && limit.Count > 0, "trigger %d: the rate limit is not a count and an interval like 900s", i)
 			}
 		}
-		p.check((t.MonitorTrigger != nil) != (t.APITrigger != nil), "trigger %d is not one of %s and %s", i, MonitorTrigger, APITrigger)
+		given := 0
+		for _, is := range []bool{t.MonitorTrigger != nil, t.APITrigger != nil, t.DashboardTrigger != nil} {
+			if is {
+				given++
+			}
+		}
+		p.check(given == 1, "trigger %d is not one of %s, %s and %s", i, MonitorTrigger, APITrigger, DashboardTrigger)
 		p.check(p.w.start[kind] == "", "trigger %d: there is more than one %s", i, kind)
 		if len(t.StartStepNames) != 1 || p.w.steps[t.StartStepNames[0]] == nil {
 			p.check(false, "trigger %d: the start steps %q are not one step that exists", i, t.StartStepNames)
