@@ -33,6 +33,7 @@ import (
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/synthetics"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/workflow"
 )
 
@@ -202,7 +203,7 @@ func (d *Datadog) mention(ctx context.Context, from source, message string) {
 			continue
 		case monitor.MentionOnCall:
 			e.Kind = KindPage
-			if from.transition == string(monitor.KindRecovery) {
+			if from.transition == string(monitor.KindRecovery) || from.transition == string(synthetics.Recovered) {
 				e.Kind = KindPageResolved
 			}
 		case monitor.MentionIncident:

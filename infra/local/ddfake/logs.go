@@ -1,6 +1,7 @@
 package ddfake
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -174,6 +175,7 @@ type logGroup struct {
 func (l *logs) putMetric(id string, raw []byte) error {
 	var doc struct {
 		Data struct {
+			ID         string `json:"id"`
 			Attributes struct {
 				Compute struct {
 					Aggregation string `json:"aggregation_type"`
@@ -199,7 +201,7 @@ func (l *logs) putMetric(id string, raw []byte) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.metrics[id] = logMetric{name: id, query: q, facet: a.Compute.Path, groups: a.Groups}
+	l.metrics[id] = logMetric{name: cmp.Or(doc.Data.ID, id), query: q, facet: a.Compute.Path, groups: a.Groups}
 	return nil
 }
 
