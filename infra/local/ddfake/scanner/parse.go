@@ -250,11 +250,11 @@ func compile(pattern string) (*regexp.Regexp, error) {
 		case 'Q':
 			// Up to \E everything is literal.
 			text := pattern[i+1:]
+			i = len(pattern)
 			if end := strings.Index(text, `\E`); end >= 0 {
+				i -= len(text) - end - 1
 				text = text[:end]
-				i += 2
 			}
-			i += len(pattern[i+1:][:len(text)])
 			b.WriteString(regexp.QuoteMeta(text))
 		case 'h':
 			if class {
