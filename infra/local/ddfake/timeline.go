@@ -118,6 +118,8 @@ td,th{text-align:left;padding:.2rem .6rem;border-bottom:1px solid #ddd;vertical-
 <h1>Stand-in for Datadog</h1>
 <h2>Monitors</h2><table><tr><th>Status<th>Name<th>Values
 {{range .Monitors}}<tr><td>{{.Status}}<td>{{.Name}}<br><code>{{.Query}}</code><td>{{range $g, $v := .Groups}}{{$g}} {{printf "%.4g" $v}}<br>{{end}}{{end}}</table>
+<h2>Synthetics tests</h2><table><tr><th>Status<th>Name<th>Last run
+{{range .Checks}}<tr><td>{{if .Alerting}}Alert{{else}}OK{{end}}<td>{{.Name}}<td>{{if .Last.IsZero}}not yet{{else}}{{.Last.Format "15:04:05"}} {{if .Result.Passed}}passed, {{.Result.Status}} in {{.Result.Took}}{{else}}failed: {{range .Result.Failures}}{{.}} {{end}}{{end}}{{end}}{{end}}</table>
 <h2>Timeline</h2><table><tr><th>Time<th>Kind<th>Monitor<th>Workflow<th>What
 {{range .Timeline}}<tr><td>{{.At.Format "15:04:05"}}<td>{{.Kind}}<td>{{.Monitor}}<td>{{.Workflow}}<td>{{.Step}} {{.Status}} {{.Text}}{{end}}</table>
 <h2>LLM spans</h2><table><tr><th>Kind<th>Name<th>Model<th>Duration<th>Status
@@ -145,7 +147,7 @@ func (d *Datadog) API() http.Handler {
 		})
 	}
 	show("/api/state", func() any {
-		return map[string]any{"at": d.opts.Clock.Now(), "monitors": d.Monitors(), "intake": d.intake.Counts(), "metrics": d.metrics.Stats()}
+		return map[string]any{"at": d.opts.Clock.Now(), "monitors": d.Monitors(), "synthetics": d.Checks(), "intake": d.intake.Counts(), "metrics": d.metrics.Stats()}
 	})
 	show("/api/timeline", func() any { return d.Timeline() })
 	show("/api/llmobs", func() any {
@@ -155,7 +157,7 @@ func (d *Datadog) API() http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 		// As above.
-		_ = page.Execute(w, map[string]any{"Monitors": d.Monitors(), "Timeline": latest(d.Timeline()), "Spans": latest(d.intake.LLMSpans())})
+		_ = page.Execute(w, map[string]any{"Monitors": d.Monitors(), "Checks": d.Checks(), "Timeline": latest(d.Timeline()), "Spans": latest(d.intake.LLMSpans())})
 	})
 	return mux
 }
