@@ -34,11 +34,9 @@
 package monitor
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +44,7 @@ import (
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // ErrNotEvaluated marks a monitor that is valid at Datadog but has no evaluator here.
@@ -169,13 +168,8 @@ func parse(id int64, raw []byte) (*Monitor, error) {
 		return nil, fmt.Errorf("type %q: %w", head.Type, ErrNotEvaluated)
 	}
 	var doc document
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("text after the document")
 	}
 	m := &Monitor{
 		ID: id, Name: doc.Name, Type: doc.Type, Query: doc.Query, Template: doc.Message, Tags: doc.Tags, Options: doc.Options,

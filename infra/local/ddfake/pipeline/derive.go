@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 func categoryProcessor(raw json.RawMessage) (func(*run), error) {
@@ -21,7 +22,7 @@ func categoryProcessor(raw json.RawMessage) (func(*run), error) {
 			Filter filterBody `json:"filter"`
 		} `json:"categories"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	if body.Target == "" {
@@ -63,7 +64,7 @@ func arithmeticProcessor(raw json.RawMessage) (func(*run), error) {
 		Target     string `json:"target"`
 		Replace    bool   `json:"is_replace_missing"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	if body.Target == "" {
@@ -130,7 +131,7 @@ func stringBuilder(raw json.RawMessage) (func(*run), error) {
 		Target   string `json:"target"`
 		Replace  bool   `json:"is_replace_missing"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	if body.Target == "" || body.Template == "" {
@@ -184,7 +185,7 @@ func excludeAttribute(raw json.RawMessage) (func(*run), error) {
 		common
 		Attribute string `json:"attribute_to_exclude"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	switch body.Attribute {
@@ -216,7 +217,7 @@ func arrayProcessor(raw json.RawMessage) (func(*run), error) {
 		common
 		Operation arrayOperation `json:"operation"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	o := body.Operation

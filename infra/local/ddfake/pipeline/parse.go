@@ -14,6 +14,7 @@ import (
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/pipeline/grok"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/pipeline/web"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 func grokParser(raw json.RawMessage) (func(*run), error) {
@@ -26,7 +27,7 @@ func grokParser(raw json.RawMessage) (func(*run), error) {
 			Support string `json:"support_rules"`
 		} `json:"grok"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	if body.Source == "" {
@@ -66,7 +67,7 @@ type details struct {
 
 func parseDetails(raw json.RawMessage, keys ...string) (details, error) {
 	var body details
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return details{}, err
 	}
 	var all map[string]json.RawMessage
@@ -148,7 +149,7 @@ func lookupProcessor(raw json.RawMessage) (func(*run), error) {
 		// Of the processor's other shape:
 		Reference *string `json:"lookup_enrichment_table"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	switch {
@@ -193,7 +194,7 @@ func decoderProcessor(raw json.RawMessage) (func(*run), error) {
 		Encoding string `json:"binary_to_text_encoding"`
 		Input    string `json:"input_representation"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	if body.Source == "" || body.Target == "" {

@@ -33,16 +33,14 @@
 package pipeline
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // Log is a log, which is searched as it is.
@@ -186,7 +184,7 @@ type pipelineBody struct {
 // Parse reads the document of a pipeline.
 func Parse(id string, raw []byte) (*Pipeline, error) {
 	var body pipelineBody
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, fmt.Errorf("read pipeline %s: %w", id, err)
 	}
 	if body.Type != "" && body.Type != "pipeline" {
@@ -282,7 +280,7 @@ func build(kind string, raw json.RawMessage, nested bool) (func(*run), error) {
 
 func nestedPipeline(raw json.RawMessage) (func(*run), error) {
 	var body pipelineBody
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	p, err := body.parse("", true)
@@ -300,17 +298,4 @@ func nestedPipeline(raw json.RawMessage) (func(*run), error) {
 		}
 		r.processor = outer
 	}, nil
-}
-
-// decode reads a document and refuses what it does not know.
-func decode(raw []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more than one document")
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // common are the keys that every processor has.
@@ -33,7 +34,7 @@ func remapper(kind string, raw json.RawMessage) (func(*run), error) {
 		common
 		Sources []string `json:"sources"`
 	}
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	if body.Sources == nil {
@@ -109,7 +110,7 @@ type attributeRemap struct {
 
 func attributeRemapper(raw json.RawMessage) (func(*run), error) {
 	var body attributeRemap
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return nil, err
 	}
 	for _, kind := range []*string{&body.SourceType, &body.TargetType} {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 const maxPattern = 4096
@@ -61,7 +62,7 @@ type groupDocument struct {
 
 func parseGroup(raw []byte) (group, error) {
 	var body groupDocument
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return group{}, err
 	}
 	a := body.Data.Attributes
@@ -123,7 +124,7 @@ type ruleDocument struct {
 
 func parseRule(raw []byte) (r rule, owner string, err error) {
 	var body ruleDocument
-	if err := decode(raw, &body); err != nil {
+	if err := strictjson.Decode(raw, &body); err != nil {
 		return rule{}, "", err
 	}
 	a := body.Data.Attributes

@@ -27,9 +27,6 @@
 package scanner
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -266,19 +263,6 @@ func Parse(groups, rules []Document) (*Scanner, error) {
 		s.groups[i].rules = append(s.groups[i].rules, r)
 	}
 	return s, nil
-}
-
-// decode reads a document and refuses what it does not know.
-func decode(raw []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more than one document")
-	}
-	return nil
 }
 
 // hash is what a match becomes that is hashed.

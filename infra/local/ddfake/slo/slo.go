@@ -13,11 +13,8 @@
 package slo
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"slices"
@@ -25,6 +22,7 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // Data answers metric queries; *metric.Store does.
@@ -132,13 +130,8 @@ func Parse(id string, raw []byte) (*SLO, error) {
 
 func parse(id string, raw []byte) (*SLO, error) {
 	var doc document
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("text after the document")
 	}
 	s := &SLO{ID: id, Name: doc.Name, Type: doc.Type, Tags: doc.Tags, Thresholds: doc.Thresholds}
 	if doc.Name == "" {

@@ -1,7 +1,6 @@
 package synthetics
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/theory/jsonpath"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // response is what an assertion looks at.
@@ -57,7 +58,7 @@ var operators = map[string][]string{
 
 func parseAssertion(raw []byte) (assertion, error) {
 	var doc assertionDocument
-	if err := strict(raw, &doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return assertion{}, err
 	}
 	known, ok := operators[doc.Type]
@@ -96,7 +97,7 @@ func parseAssertion(raw []byte) (assertion, error) {
 
 func parsePath(raw []byte) (assertion, error) {
 	var doc pathTarget
-	if err := strict(raw, &doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return assertion{}, fmt.Errorf("target: %w", err)
 	}
 	path, err := jsonpath.Parse(doc.Path)
@@ -212,10 +213,4 @@ func brief(v any) string {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return strconv.Quote(text)
-}
-
-func strict(raw []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	return dec.Decode(into)
 }

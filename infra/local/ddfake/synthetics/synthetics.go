@@ -16,19 +16,19 @@
 package synthetics
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // ErrNotEvaluated marks a test that is valid at Datadog but can't be run here.
@@ -117,13 +117,8 @@ const minTick, maxTick = 30, 604800
 // problem; it wraps ErrNotEvaluated for what only Datadog runs.
 func Parse(id string, raw []byte) (*Test, error) {
 	var doc document
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return nil, fmt.Errorf("parse synthetics test: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("parse synthetics test: text after the document")
 	}
 	t := &Test{
 		ID: id, Name: doc.Name, Message: doc.Message, Tags: doc.Tags, Live: doc.Status != "paused", Variables: map[string]string{},

@@ -1,7 +1,6 @@
 package workflow
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // Connection lends its base URL and credentials to HTTP steps. It is immutable.
@@ -48,9 +49,7 @@ func ParseConnection(id string, raw []byte) (*Connection, error) {
 			} `json:"attributes"`
 		} `json:"data"`
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return nil, fmt.Errorf("parse connection: %w", err)
 	}
 	a := doc.Data.Attributes

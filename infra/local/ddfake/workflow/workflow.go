@@ -26,16 +26,16 @@
 package workflow
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/strictjson"
 )
 
 // Workflow is a published workflow that was checked and can run. It is immutable and safe for concurrent use.
@@ -163,13 +163,8 @@ const (
 // fallbacks and start steps that do not exist, steps that are never reached, loops, and a workflow that is not published.
 func Parse(id string, raw []byte) (*Workflow, error) {
 	var doc document
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&doc); err != nil {
+	if err := strictjson.Decode(raw, &doc); err != nil {
 		return nil, fmt.Errorf("parse workflow: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("parse workflow: text after the document")
 	}
 	p := &parser{spec: doc.Data.Attributes.Spec, w: &Workflow{
 		ID: id, Name: doc.Data.Attributes.Name, Handle: doc.Data.Attributes.Spec.Handle,
