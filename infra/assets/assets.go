@@ -197,13 +197,23 @@ func Refs(a Asset) []Ref {
 	}
 	var refs []Ref
 	walk(v, func(s string) string {
-		for _, m := range placeholder.FindAllStringSubmatch(s, -1) {
-			refs = append(refs, Ref{m[1], m[2]})
-		}
+		refs = append(refs, RefsIn(s)...)
 		return s
 	})
 	slices.SortFunc(refs, func(a, b Ref) int { return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name)) })
 	return slices.Compact(refs)
+}
+
+// RefsIn returns the placeholders of a text, in their order.
+func RefsIn(text string) []Ref {
+	if !strings.Contains(text, "${") {
+		return nil // Most texts have none, and the expression is slow.
+	}
+	var refs []Ref
+	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
+		refs = append(refs, Ref{m[1], m[2]})
+	}
+	return refs
 }
 
 // Missing is the error of Resolve when placeholders have no value.

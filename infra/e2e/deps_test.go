@@ -62,7 +62,7 @@ var libraries = []library{
 	{path: "github.com/DataDog/sketches-go", in: []string{"infra/local/ddfake/metric"}},
 	{path: "github.com/dop251/goja", in: []string{"infra/local/ddfake/workflow"}},
 	{path: "github.com/theory/jsonpath", in: []string{"infra/local/ddfake/synthetics", "infra/assets/check"}},
-	{path: "github.com/dlclark/regexp2/v2", in: []string{"infra/local/ddfake", "infra/assets"}},
+	{path: "github.com/dlclark/regexp2/v2", in: []string{"infra/assets/schema"}, oneFile: true},
 	{path: "github.com/ua-parser/uap-go", in: []string{"infra/local/ddfake/pipeline"}},
 	{path: "github.com/getkin/kin-openapi", in: []string{"infra/assets/schema"}},
 	{path: "go.yaml.in/yaml/v4", in: []string{"infra/local/scenario", "infra/assets/settings", "infra/assets/check"}},

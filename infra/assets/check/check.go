@@ -163,17 +163,11 @@ type checker struct {
 // doc is one asset, decoded.
 type doc struct {
 	assets.Asset
-	// body has the placeholders; filled has sample values in their place.
-	body   node
-	filled any
+	// body has the placeholders; full, the body as the stand-in's evaluators take it, has sample values in their place.
+	body node
+	full []byte
 	// texts are all texts of the body, which many rules look through.
 	texts []node
-}
-
-// full is the body with sample values, as the stand-in's evaluators take it.
-func (d *doc) full() []byte {
-	raw, _ := json.Marshal(d.filled) // What was decoded from JSON always encodes.
-	return raw
 }
 
 func newChecker(o Options) *checker {
@@ -195,7 +189,12 @@ func newChecker(o Options) *checker {
 			c.problems = append(c.problems, Problem{File: a.File, Reason: err.Error()})
 			continue
 		}
-		d := &doc{Asset: a, body: node{v: v}, filled: fill(v)}
+		full, err := assets.Resolve(a, assets.Sample)
+		if err != nil {
+			c.problems = append(c.problems, Problem{File: a.File, Reason: err.Error()})
+			continue
+		}
+		d := &doc{Asset: a, body: node{v: v}, full: full}
 		d.body.each(func(at node) { d.texts = append(d.texts, at) })
 		c.docs = append(c.docs, d)
 	}

@@ -18,7 +18,7 @@ func checkSchema(c *checker, d *doc) {
 		return
 	}
 	api, name := d.Kind.Schema()
-	for _, p := range c.o.Description.CheckValue(api, name, d.filled) {
+	for _, p := range c.o.Description.Check(api, name, d.full) {
 		c.problems = append(c.problems, Problem{File: d.File, Path: p.Path, Reason: p.Reason})
 	}
 }
@@ -146,8 +146,8 @@ func checkUse(c *checker) {
 	used := map[assets.Ref]bool{}
 	for _, d := range c.docs {
 		for _, at := range d.texts {
-			for _, m := range placeholders(at.text()) {
-				used[assets.Ref{Kind: m[1], Name: m[2]}] = true
+			for _, r := range assets.RefsIn(at.text()) {
+				used[r] = true
 			}
 		}
 	}

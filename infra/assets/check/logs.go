@@ -10,11 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dlclark/regexp2/v2"
-
 	"github.com/llm-reliability/control-plane/infra/assets"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/pipeline"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/pipeline/grok"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/scanner"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 )
 
@@ -161,7 +160,7 @@ var inProcessor = regexp.MustCompile(`^(?s:processors\[([0-9]+)\](?: \([^)]*\))?
 
 // parsePipeline lets the stand-in's evaluator read the pipeline.
 func parsePipeline(c *checker, d *doc) {
-	_, err := pipeline.Parse(d.Key, d.full())
+	_, err := pipeline.Parse(d.Key, d.full)
 	if err == nil {
 		return
 	}
@@ -231,14 +230,11 @@ func checkScannerRule(c *checker, d *doc) {
 		c.bad(d, at, "the rule is off, so it redacts nothing")
 	}
 	if at := attributes.key("pattern"); at.exists() {
-		re, err := regexp2.Compile(at.text(), regexp2.None)
-		switch {
+		switch re, err := scanner.Compile(at.text()); {
 		case err != nil:
 			c.bad(d, at, "the pattern can't be read: %v", err)
-		default:
-			if empty, err := re.MatchString(""); err != nil || empty {
-				c.bad(d, at, "the pattern matches the empty text")
-			}
+		case re.MatchString(""):
+			c.bad(d, at, "the pattern matches the empty text")
 		}
 	} else if !d.body.key("data", "relationships", "standard_pattern").exists() {
 		c.bad(d, at, "the rule has neither a pattern nor a standard pattern")

@@ -263,17 +263,17 @@ func (c *checker) composite(d *doc) {
 	at := d.body.key("query")
 	rest := at.text()
 	refs := 0
-	for _, m := range placeholders(rest) {
+	for _, r := range assets.RefsIn(rest) {
 		refs++
-		if m[1] != string(assets.Monitor) {
-			c.bad(d, at, "%s is no monitor", m[0])
+		rest = strings.ReplaceAll(rest, r.String(), "")
+		if r.Kind != string(assets.Monitor) {
+			c.bad(d, at, "%s is no monitor", r)
 			continue
 		}
-		if other := c.find(assets.Monitor, m[2]); other != nil && other.body.key("type").text() == "composite" {
-			c.bad(d, at, "%s is a composite monitor itself", m[0])
+		if other := c.find(assets.Monitor, r.Name); other != nil && other.body.key("type").text() == "composite" {
+			c.bad(d, at, "%s is a composite monitor itself", r)
 		}
 	}
-	rest = placeholder.ReplaceAllString(rest, "")
 	if strings.Trim(rest, " &|!()") != "" || refs < 2 {
 		c.bad(d, at, "a composite monitor joins at least two references such as ${monitor:latency} by && and ||")
 	}
@@ -371,7 +371,7 @@ func round(x float64) string { return strconv.FormatFloat(math.Round(x*100)/100,
 
 // parseMonitor lets the stand-in's evaluator read the monitor: what it refuses can't be executed in tests.
 func parseMonitor(c *checker, d *doc) {
-	if _, err := monitor.Parse(1, d.full()); err != nil {
+	if _, err := monitor.Parse(1, d.full); err != nil {
 		path, reason := "", strings.TrimPrefix(err.Error(), "parse monitor 1: ")
 		for _, key := range []string{"query", "message", "name", "options"} {
 			if rest, ok := strings.CutPrefix(reason, key+": "); ok {

@@ -3,10 +3,8 @@ package check
 import (
 	"encoding/json"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/llm-reliability/control-plane/infra/assets"
 	"github.com/llm-reliability/control-plane/infra/assets/schema"
@@ -108,23 +106,13 @@ func (n node) each(f func(node)) {
 	}
 }
 
-var placeholder = regexp.MustCompile(`\$\{([A-Za-z_-]+):([^}]*)\}`)
-
-// placeholders returns those of a text, each as kind and name behind the whole.
-func placeholders(text string) [][]string {
-	if !strings.Contains(text, "${") {
-		return nil // Most texts have none, and the expression is slow.
-	}
-	return placeholder.FindAllStringSubmatch(text, -1)
-}
-
 // ref returns the placeholder that a text consists of; ok is false when it is anything else.
 func (n node) ref() (r assets.Ref, ok bool) {
-	found := placeholders(n.text())
-	if len(found) != 1 || found[0][0] != n.text() {
+	found := assets.RefsIn(n.text())
+	if len(found) != 1 || found[0].String() != n.text() {
 		return assets.Ref{}, false
 	}
-	return assets.Ref{Kind: found[0][1], Name: found[0][2]}, true
+	return found[0], true
 }
 
 // refers reports whether the value is a placeholder for an asset of a kind, and returns that asset's key.

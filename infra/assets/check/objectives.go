@@ -111,7 +111,7 @@ func (c *checker) unitOf(d *doc, at node, query string, bound float64) {
 
 // parseSLO lets the stand-in's evaluator read the SLO.
 func parseSLO(c *checker, d *doc) {
-	if _, err := slo.Parse("id", d.full()); err != nil {
+	if _, err := slo.Parse("id", d.full); err != nil {
 		c.unless(d, "", err.Error())
 	}
 }

@@ -159,7 +159,7 @@ var (
 
 // parseWorkflow lets the stand-in's evaluator read the workflow, and gives each of its problems the path in the file.
 func parseWorkflow(c *checker, d *doc) {
-	_, err := workflow.Parse("id", d.full())
+	_, err := workflow.Parse("id", d.full)
 	if err == nil {
 		return
 	}

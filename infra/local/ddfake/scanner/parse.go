@@ -144,7 +144,7 @@ func parseRule(raw []byte) (r rule, owner string, err error) {
 		return rule{}, "", fmt.Errorf("the priority is 1 to 5, not %d", *a.Priority)
 	}
 	r = rule{name: a.Name, enabled: a.Enabled, namespaces: a.Namespaces, excluded: a.Excluded, tags: a.Tags, suppressions: a.Suppressions}
-	if r.re, err = compile(a.Pattern); err != nil {
+	if r.re, err = Compile(a.Pattern); err != nil {
 		return rule{}, "", fmt.Errorf("read pattern %q: %w", a.Pattern, err)
 	}
 	for _, path := range a.Excluded {
@@ -221,8 +221,8 @@ func mask(match string, size int, first bool) string {
 	return string(runes[:len(runes)-size]) + stars
 }
 
-// compile reads a pattern of the scanner's syntax.
-func compile(pattern string) (*regexp.Regexp, error) {
+// Compile reads a pattern of the scanner's syntax.
+func Compile(pattern string) (*regexp.Regexp, error) {
 	switch {
 	case pattern == "":
 		return nil, errors.New("it is empty")

@@ -2,7 +2,6 @@ package check
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/llm-reliability/control-plane/infra/assets"
 )
@@ -21,42 +20,11 @@ var users = []string{"oncall_primary", "oncall_secondary", "cost_primary", "cost
 // secrets are the values that must not be shown.
 var secrets = []string{"control", "api_key"}
 
-// fill returns a value with sample values in place of its placeholders.
-func fill(v any) any {
-	switch v := v.(type) {
-	case string:
-		if !strings.Contains(v, "${") {
-			return v
-		}
-		return placeholder.ReplaceAllStringFunc(v, func(found string) string {
-			m := placeholder.FindStringSubmatch(found)
-			value, ok := assets.Sample(m[1], m[2])
-			if !ok {
-				return found // checkPlaceholders says that it is of no known kind.
-			}
-			return value
-		})
-	case []any:
-		out := make([]any, len(v))
-		for i := range v {
-			out[i] = fill(v[i])
-		}
-		return out
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k := range v {
-			out[k] = fill(v[k])
-		}
-		return out
-	}
-	return v
-}
-
 // checkPlaceholders holds that assets, settings, secrets and users that placeholders name exist.
 func checkPlaceholders(c *checker, d *doc) {
 	for _, at := range d.texts {
-		for _, m := range placeholders(at.text()) {
-			switch kind, name := m[1], m[2]; kind {
+		for _, r := range assets.RefsIn(at.text()) {
+			switch kind, name := r.Kind, r.Name; kind {
 			case assets.Setting:
 				if !slices.Contains(settings, name) {
 					c.bad(d, at, "there is no setting %q", name)
@@ -80,9 +48,9 @@ func checkPlaceholders(c *checker, d *doc) {
 			case assets.Function: // checkURLs sees to it.
 			default:
 				if !assets.Kind(kind).Known() {
-					c.bad(d, at, "%s is of no known kind", m[0])
+					c.bad(d, at, "%s is of no known kind", r)
 				} else if c.find(assets.Kind(kind), name) == nil {
-					c.bad(d, at, "%s names no asset file", m[0])
+					c.bad(d, at, "%s names no asset file", r)
 				}
 			}
 		}
