@@ -20,11 +20,7 @@ const archiveStore = "s3"
 
 // datadogAPI is the stand-in behind one address: its own page, and Datadog's API for assets and for metric queries.
 func (s *Stack) datadogAPI() (http.Handler, error) {
-	files, err := localAssets()
-	if err != nil {
-		return nil, err
-	}
-	taken, err := api.New(api.Options{Now: s.Clock.Now, Sink: s.Datadog, Users: users(files), APIKey: s.DatadogAPIKey, AppKey: s.DatadogAppKey})
+	taken, err := api.New(api.Options{Now: s.Clock.Now, Sink: s.Datadog, Users: users(s.assets), APIKey: s.DatadogAPIKey, AppKey: s.DatadogAppKey})
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +39,7 @@ func (s *Stack) datadogAPI() (http.Handler, error) {
 	return mux, nil
 }
 
+// localAssets are those of the repository, in the form for this machine.
 func localAssets() ([]assets.Asset, error) {
 	files, err := assets.Load(assetfiles.FS)
 	if err != nil {
@@ -80,10 +77,6 @@ func (s *Stack) datadogClient() (*ddapi.Client, error) {
 
 // deployAssets brings the assets up as at a Datadog site: by the same plan and apply, over the same API.
 func (s *Stack) deployAssets(ctx context.Context) error {
-	files, err := localAssets()
-	if err != nil {
-		return err
-	}
 	dd, err := s.datadogClient()
 	if err != nil {
 		return err
@@ -94,7 +87,7 @@ func (s *Stack) deployAssets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := deploy.New(deploy.Options{Client: dd, State: state, Site: site, Assets: files, Values: s.value})
+	d, err := deploy.New(deploy.Options{Client: dd, State: state, Site: site, Assets: s.assets, Values: s.value})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/llm-reliability/control-plane/infra/assets"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake"
 	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/control/bolt"
@@ -66,8 +67,9 @@ type Stack struct {
 	Providers []string
 	Faults    Faults
 
-	// api is the stand-in's page, and Datadog's API.
+	// api is the stand-in's page, and Datadog's API; assets are brought up there.
 	api      http.Handler
+	assets   []assets.Asset
 	cleanups []cleanup
 }
 
@@ -170,7 +172,12 @@ func newStack(opts Options, calls *http.Client) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	files, err := localAssets()
+	if err != nil {
+		return nil, err
+	}
 	s := &Stack{
+		assets: files,
 		APIKey: rand.Text(), ControlSecret: rand.Text() + rand.Text(), DatadogAPIKey: rand.Text(), DatadogAppKey: rand.Text(), Datadog: dd, Clock: clock,
 	}
 	s.api, err = s.datadogAPI()

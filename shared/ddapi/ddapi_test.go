@@ -186,7 +186,7 @@ func TestRateLimits(t *testing.T) {
 				now++
 				most = max(most, now)
 				mu.Unlock()
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				mu.Lock()
 				now--
 				mu.Unlock()

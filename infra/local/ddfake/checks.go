@@ -45,7 +45,7 @@ func (d *Datadog) startChecks(ctx context.Context, now time.Time) {
 
 // check runs a test, and sends its message when its state has changed.
 func (d *Datadog) check(ctx context.Context, c *check, values map[string]string, now time.Time) {
-	result := c.Run(ctx, d.send, values)
+	result := c.Run(ctx, d.opts.Send, values)
 	if ctx.Err() != nil {
 		d.endCheck(c, c.state) // the stand-in ends: that is no result
 		return
@@ -70,23 +70,14 @@ func (d *Datadog) endCheck(c *check, state synthetics.State) {
 	c.state, c.running = state, false
 }
 
-// send sends the request of a test, and measures in the stand-in's time how long the answer took: what is slow for the
-// stand-in's clock is slow for its tests.
-func (d *Datadog) send(r *http.Request) (*http.Response, time.Duration, error) {
-	begin := time.Now()
-	resp, err := d.opts.HTTP.Do(r)
-	took := time.Since(begin)
-	if err != nil {
-		return nil, took, err
+// timed sends requests, and measures in the process's time how long each answer took.
+func timed(client *http.Client) synthetics.Send {
+	return func(r *http.Request) (*http.Response, time.Duration, error) {
+		begin := time.Now()
+		resp, err := client.Do(r)
+		return resp, time.Since(begin), err
 	}
-	if stated, err := time.ParseDuration(resp.Header.Get(TakesHeader)); err == nil {
-		took = stated
-	}
-	return resp, took, nil
 }
-
-// TakesHeader is set by a transport that answers at once and says how long the answer should have taken.
-const TakesHeader = "X-Lrcp-Takes"
 
 // CheckState is how a Synthetics test stands.
 type CheckState struct {

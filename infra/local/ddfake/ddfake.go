@@ -49,6 +49,8 @@ type Options struct {
 	Clock *Clock
 	// HTTP is how workflows reach the functions; required.
 	HTTP *http.Client
+	// Send is how Synthetics tests reach the functions; by HTTP, and timed, when nil.
+	Send synthetics.Send
 	// Profile is how the intake behaves; the Lambda extension when empty.
 	Profile intake.Profile
 }
@@ -90,6 +92,9 @@ type watched struct {
 func New(opts Options) (*Datadog, error) {
 	if opts.Clock == nil || opts.HTTP == nil {
 		return nil, errors.New("ddfake: Clock and HTTP are required")
+	}
+	if opts.Send == nil {
+		opts.Send = timed(opts.HTTP)
 	}
 	d := &Datadog{
 		opts: opts, slots: make(chan struct{}, maxRuns), slos: map[string]*slo.SLO{}, monitors: map[int64]*watched{},

@@ -135,7 +135,7 @@ func run(ctx context.Context, objects []object, c Case, checks bool) (Result, er
 		return Result{}, err
 	}
 	s.calls = &transport{answers: slices.Clone(c.Answers), now: s.elapsed, remediation: function}
-	s.datadog, err = ddfake.New(ddfake.Options{Clock: s.clock, HTTP: &http.Client{Transport: s.calls}})
+	s.datadog, err = ddfake.New(ddfake.Options{Clock: s.clock, HTTP: &http.Client{Transport: s.calls}, Send: s.calls.send})
 	if err != nil {
 		return Result{}, err
 	}
@@ -246,7 +246,7 @@ func (s *stage) send(src *source, now time.Duration) {
 	case src.Log != nil:
 		line := map[string]any{"timestamp": s.clock.Now().Format(time.RFC3339Nano), "service": service}
 		maps.Copy(line, src.Log)
-		// What was read from YAML encodes, but for keys that are no text, which decode as null values would not.
+		// YAML has keys that are no text and numbers that are none; JSON has not.
 		raw, err := json.Marshal(line)
 		if err != nil {
 			s.fail("telemetry: the log is no JSON: %v", err)
@@ -308,14 +308,19 @@ type transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, _, err := t.send(r)
+	return resp, err
+}
+
+// send implements synthetics.Send: the answer comes at once, and takes as long as the case says.
+func (t *transport) send(r *http.Request) (resp *http.Response, took time.Duration, err error) {
 	var raw []byte
 	if r.Body != nil {
-		var err error
 		if raw, err = io.ReadAll(r.Body); err != nil {
-			return nil, fmt.Errorf("read request: %w", err)
+			return nil, 0, fmt.Errorf("read request: %w", err)
 		}
 		if err := r.Body.Close(); err != nil {
-			return nil, fmt.Errorf("close request: %w", err)
+			return nil, 0, fmt.Errorf("close request: %w", err)
 		}
 	}
 	c := call{to: r.Method + " " + r.URL.Path}
@@ -323,12 +328,15 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	_ = json.Unmarshal(raw, &c.body)
 	t.record.add(c)
 	if a, ok := t.record.next(t.answers, c.to, t.now()); ok {
-		return a.response(r)
+		resp, err = a.response(r)
+		return resp, time.Duration(a.Takes), err
 	}
 	if strings.HasPrefix(r.URL.Path, "/remediation") {
-		return serve(t.remediation, r, raw), nil
+		return serve(t.remediation, r, raw), 0, nil
 	}
-	return (&Answer{Status: http.StatusNotFound, Body: map[string]any{"detail": "the case does not say how " + c.to + " answers"}}).response(r)
+	unscripted := Answer{Status: http.StatusNotFound, Body: map[string]any{"detail": "the case does not say how " + c.to + " answers"}}
+	resp, err = unscripted.response(r)
+	return resp, 0, err
 }
 
 func (a *Answer) response(r *http.Request) (*http.Response, error) {
@@ -349,9 +357,6 @@ func (a *Answer) response(r *http.Request) (*http.Response, error) {
 	}
 	for name, v := range a.Header {
 		resp.Header.Set(name, v)
-	}
-	if a.Takes > 0 {
-		resp.Header.Set(ddfake.TakesHeader, time.Duration(a.Takes).String())
 	}
 	return resp, nil
 }
