@@ -86,18 +86,29 @@ type planCommand struct{ site }
 
 // Run implements the command.
 func (c *planCommand) Run(ctx context.Context, out io.Writer) error {
-	d, err := c.deployer(nil)
+	return c.look(out, func(d *deploy.Deployer) (difference, error) { return d.Plan(ctx) })
+}
+
+// difference is what may be empty.
+type difference interface {
+	text
+	Empty() bool
+}
+
+// look shows a difference, and ends with the status that says whether there is one.
+func (s *site) look(out io.Writer, find func(*deploy.Deployer) (difference, error)) error {
+	d, err := s.deployer(nil)
 	if err != nil {
 		return err
 	}
-	plan, err := d.Plan(ctx)
+	found, err := find(d)
 	if err != nil {
 		return err
 	}
-	if err := c.show(out, plan); err != nil {
+	if err := s.show(out, found); err != nil {
 		return err
 	}
-	if !plan.Empty() {
+	if !found.Empty() {
 		return statusPending
 	}
 	return nil
@@ -139,7 +150,12 @@ func (s *site) carryOut(ctx context.Context, out io.Writer, yes bool, plans func
 	if err != nil {
 		return err
 	}
-	if err := s.show(out, plan); err != nil || plan.Empty() {
+	if err := s.show(out, plan); err != nil {
+		return err
+	}
+	if plan.Empty() {
+		// Nothing changes at Datadog, but the state learns what was found by its mark.
+		_, err := d.Apply(ctx, plan)
 		return err
 	}
 	if !yes {
@@ -208,21 +224,7 @@ type driftCommand struct{ site }
 
 // Run implements the command.
 func (c *driftCommand) Run(ctx context.Context, out io.Writer) error {
-	d, err := c.deployer(nil)
-	if err != nil {
-		return err
-	}
-	drift, err := d.Drift(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.show(out, drift); err != nil {
-		return err
-	}
-	if !drift.Empty() {
-		return statusPending
-	}
-	return nil
+	return c.look(out, func(d *deploy.Deployer) (difference, error) { return d.Drift(ctx) })
 }
 
 // importCommand adopts what exists.

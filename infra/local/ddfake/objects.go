@@ -16,9 +16,13 @@ import (
 // look. The error says what is wrong with the asset, as the API would.
 func (d *Datadog) Put(kind, id string, body json.RawMessage) error {
 	put := map[string]func(string, []byte) error{
-		"slo": d.putSLO, "monitor": d.putMonitor, "workflow": d.putWorkflow, "connection": d.putConnection,
-		"synthetics-test": d.putCheck, "global-variable": d.putVariable,
-		"pipeline": d.logs.putPipeline, "pipeline-order": d.logs.putOrder, "logs-metric": d.logs.putMetric,
+		"slo":             keep(d, slo.Parse, func(id string, s *slo.SLO) { d.slos[id] = s }),
+		"workflow":        keep(d, workflow.Parse, func(id string, w *workflow.Workflow) { d.workflows[id] = w }),
+		"connection":      keep(d, workflow.ParseConnection, func(id string, c *workflow.Connection) { d.connections[id] = c }),
+		"synthetics-test": keep(d, synthetics.Parse, func(id string, t *synthetics.Test) { d.checks.tests[id] = &check{Test: t} }),
+		"global-variable": keep(d, parseVariable, func(id string, value string) { d.checks.values[id] = value }),
+		"monitor":         d.putMonitor,
+		"pipeline":        d.logs.putPipeline, "pipeline-order": d.logs.putOrder, "logs-metric": d.logs.putMetric,
 		"scanner-group": d.logs.putGroup, "scanner-rule": d.logs.putRule,
 	}[kind]
 	if put == nil {
@@ -57,15 +61,18 @@ func (d *Datadog) Delete(kind, id string) error {
 	return nil
 }
 
-func (d *Datadog) putSLO(id string, raw []byte) error {
-	s, err := slo.Parse(id, raw)
-	if err != nil {
-		return err
+// keep returns what parses a document and, when it is right, puts it into its place.
+func keep[T any](d *Datadog, parse func(id string, raw []byte) (T, error), put func(id string, parsed T)) func(string, []byte) error {
+	return func(id string, raw []byte) error {
+		parsed, err := parse(id, raw)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		put(id, parsed)
+		return nil
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.slos[id] = s
-	return nil
 }
 
 func (d *Datadog) putMonitor(id string, raw []byte) error {
@@ -86,51 +93,13 @@ func (d *Datadog) putMonitor(id string, raw []byte) error {
 	return nil
 }
 
-func (d *Datadog) putWorkflow(id string, raw []byte) error {
-	w, err := workflow.Parse(id, raw)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.workflows[id] = w
-	return nil
-}
-
-func (d *Datadog) putConnection(id string, raw []byte) error {
-	c, err := workflow.ParseConnection(id, raw)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.connections[id] = c
-	return nil
-}
-
-func (d *Datadog) putCheck(id string, raw []byte) error {
-	t, err := synthetics.Parse(id, raw)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.checks.tests[id] = &check{Test: t}
-	return nil
-}
-
-func (d *Datadog) putVariable(id string, raw []byte) error {
+// parseVariable returns the value of a global variable.
+func parseVariable(_ string, raw []byte) (string, error) {
 	var doc struct {
-		Name  string `json:"name"`
 		Value struct {
 			Value string `json:"value"`
 		} `json:"value"`
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		return err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.checks.values[id] = doc.Value.Value
-	return nil
+	err := json.Unmarshal(raw, &doc)
+	return doc.Value.Value, err
 }
