@@ -1,4 +1,4 @@
-# `make help` says what there is. You need Go 1.26, a C compiler for the race detector, and nothing else.
+# `make help` says what there is. You need Go 1.26, a C compiler for the race detector, and Node 20.19 for tests and packaging.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -35,9 +35,15 @@ docs: check-go ## writes the README's tables of metrics and assets anew
 openapi: check-go
 	@$(GO) mod download github.com/DataDog/datadog-api-client-go/v2
 
+# Packaging for Lambda, and the emulators of DynamoDB and Firestore. No package here needs its install scripts.
+node_modules: package.json package-lock.json
+	@command -v npm > /dev/null || { echo "Node 20.19 or later is needed: https://nodejs.org has it, and .ci/run installs it." >&2; exit 1; }
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch node_modules
+
 # go test vets with all analyzers here, so that nothing is compiled a second time for go vet. The long timeout is for
 # a first run: infra/lambda/runtimetest compiles the binaries of all functions. The last line counts packages.
-test: openapi ## formatting, vet, and all tests with the race detector, in random order
+test: openapi node_modules ## formatting, vet, and all tests with the race detector, in random order
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
 	@$(GO) test -race -shuffle=on -vet=all -timeout 20m ./... | awk '{ print; fflush() } /^ok/ { ok++ } /^FAIL\t/ { bad++ } END { printf "%d passed, %d failed\n", ok, bad }'
 

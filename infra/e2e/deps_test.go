@@ -28,7 +28,7 @@ const module = "github.com/llm-reliability/control-plane"
 
 // layers are the packages directly below shared. A package imports its own layer or a lower one.
 var layers = map[string]int{
-	"llm": 0, "retry": 0, "env": 0, "httpjson": 0, "prose": 0,
+	"llm": 0, "retry": 0, "env": 0, "httpjson": 0, "prose": 0, "emulatortest": 0,
 	"catalog": 1, "quality": 1, "safety": 1, "control": 1, "cache": 1, "ddapi": 1,
 	"remediation": 2, "telemetry": 2, "analytics": 2,
 	"gateway": 3, "serverless": 3,
@@ -68,8 +68,28 @@ var libraries = []library{
 	{path: "go.yaml.in/yaml/v4", in: []string{"infra/local/scenario", "infra/assets/settings", "infra/assets/check"}},
 	{path: "github.com/alecthomas/kong", in: []string{"scripts"}},
 	{path: "github.com/openai/openai-go/v3", in: []string{"shared/llm/openai"}},
+	{path: "cloud.google.com/go/vertexai", in: []string{"shared/llm/vertexai"}, oneFile: true},
+	{path: "google.golang.org/genai", in: []string{"shared/llm/genai"}, oneFile: true},
+	{path: "cloud.google.com/go/auth", in: []string{"shared/llm/vertexai", "shared/llm/genai", "shared/llm/googleauth", "shared/serverless/googleid"}},
+	{path: "cloud.google.com/go/firestore", in: []string{"shared/control/firestore", "shared/cache/firestore", "functions/wire"}},
+	{path: "github.com/aws/aws-sdk-go-v2", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "functions/wire"}},
+	{path: "github.com/aws/smithy-go", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "functions/wire"}},
+	// What Google's SDKs are configured with, and the errors that they return.
+	{path: "google.golang.org/grpc", in: googleSDKs},
+	{path: "google.golang.org/api", in: googleSDKs},
+	{path: "google.golang.org/protobuf", in: googleSDKs},
+	{path: "google.golang.org/genproto", in: googleSDKs},
+	{path: "github.com/googleapis/gax-go/v2", in: googleSDKs},
+	// The messages of the stand-in for Vertex AI.
+	{path: "cloud.google.com/go/aiplatform", in: []string{"shared/llm/vertextest"}},
 	// Conformance tests are packages of their own.
-	{path: "github.com/google/go-cmp", in: []string{"shared/control/controltest", "shared/llm/llmtest"}},
+	{path: "github.com/google/go-cmp", in: []string{"shared/control/controltest", "shared/llm/llmtest", "shared/cache/cachetest"}},
+}
+
+// googleSDKs are the packages that call Google.
+var googleSDKs = []string{
+	"shared/llm/vertexai", "shared/llm/genai", "shared/llm/internal/gemini", "shared/llm/vertextest", "shared/llm/googleauth",
+	"shared/control/firestore", "shared/cache/firestore", "functions/wire",
 }
 
 // testLibraries may be imported by every test, beside those above.
@@ -366,9 +386,10 @@ func layer(name string) (int, bool) {
 }
 
 // adapter is whether a package is the one of many behind an interface: the third element of shared/llm/openai. The
-// encoder of DogStatsD is none: it has no SDK, and adapters are built on it.
+// encoder of DogStatsD is none: it has no SDK, and adapters are built on it. Nor is what adapters share.
 func adapter(name string) bool {
-	return top(name) == "shared" && strings.Count(name, "/") > 1 && !isTest(name) && name != "shared/telemetry/dogstatsd"
+	return top(name) == "shared" && strings.Count(name, "/") > 1 && !isTest(name) && name != "shared/telemetry/dogstatsd" &&
+		!strings.Contains(name, "/internal/")
 }
 
 // ofAllFunctions is whether a package is what functions share, and not part of one of them.
@@ -384,7 +405,7 @@ func choosesAdapters(name string) bool {
 
 // core is whether a package is shared and neither an adapter, nor for tests, nor the platforms' edge.
 func core(name string) bool {
-	return top(name) == "shared" && !adapter(name) && !isTest(name) && name != "shared/serverless"
+	return top(name) == "shared" && !adapter(name) && !isTest(name) && name != "shared/serverless" && !strings.Contains(name, "/internal/")
 }
 
 func isTest(name string) bool { return strings.HasSuffix(name, "test") }

@@ -1,14 +1,17 @@
 // Package cache keeps complete answers for a while, so that a repeated request need not call a model. It is keyed by
-// everything that shapes an answer, the caller included, and bounded by weight.
+// everything that shapes an answer, the caller included, and bounded by weight. A second tier, which all instances share,
+// may stand behind it; adapters for that live in subpackages named for their technology.
 //
 // It does not decide whether to cache: control settings say so, request by request, with the age that they allow.
 package cache
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -17,11 +20,11 @@ import (
 	"github.com/llm-reliability/control-plane/shared/llm"
 )
 
-// Entry is one answer and what is needed to serve it again.
+// Entry is one answer and what is needed to serve it again. Its JSON is the form in which tiers keep it.
 type Entry struct {
-	Response llm.Response
+	Response llm.Response `json:"response"`
 	// Stored is when the answer was put into the cache.
-	Stored time.Time
+	Stored time.Time `json:"stored"`
 }
 
 // weight is the memory that an entry takes, in bytes, roughly: its text and the bookkeeping around it.
@@ -30,21 +33,45 @@ func (e Entry) weight() uint32 {
 	return uint32(min(len(e.Response.Text)+bookkeeping, math.MaxUint32))
 }
 
+// ErrTooLarge is wrapped by the error of a Tier that cannot hold an entry of this size.
+var ErrTooLarge = errors.New("too large for the shared cache")
+
+// Tier is a cache that all instances share. Every implementation passes cachetest.Conformance:
+//
+//   - Get returns the entry that was put last under key, whole; ok is false when there is none, or when it has expired at
+//     now, whether the technology behind it has deleted it by then or not.
+//   - Put returns nil when every later Get, from any process, may find the entry. It replaces what was there.
+//   - A Put of more than the technology can hold returns an error that wraps ErrTooLarge, and leaves what was there or nothing.
+//   - All methods may be called concurrently, and return soon after ctx ends, with its error.
+type Tier interface {
+	Get(ctx context.Context, key string, now time.Time) (e Entry, ok bool, err error)
+	Put(ctx context.Context, key string, e Entry, expires time.Time) error
+}
+
 // Options configure a Cache.
 type Options struct {
-	// MaxBytes bounds the weight of all entries; 16 MiB when 0.
+	// MaxBytes bounds the weight of all entries of this process; 16 MiB when 0.
 	MaxBytes uint64
+	// Shared is asked for what this process does not have, and is given what it stores; nil for none.
+	Shared Tier
+	// SharedTimeout bounds each call of Shared: the request waits for it. 100 ms when 0.
+	SharedTimeout time.Duration
 }
 
 // Cache is safe for concurrent use and starts no goroutine: a function may be frozen at any time.
 type Cache struct {
 	entries *otter.Cache[string, Entry]
+	shared  Tier
+	timeout time.Duration
 }
 
 // New returns an empty cache.
 func New(opts Options) (*Cache, error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = 16 << 20
+	}
+	if opts.SharedTimeout == 0 {
+		opts.SharedTimeout = 100 * time.Millisecond
 	}
 	entries, err := otter.New(&otter.Options[string, Entry]{
 		MaximumWeight: opts.MaxBytes,
@@ -54,24 +81,50 @@ func New(opts Options) (*Cache, error) {
 	if err != nil {
 		return nil, errors.Join(errors.New("make response cache"), err)
 	}
-	return &Cache{entries}, nil
+	return &Cache{entries, opts.Shared, opts.SharedTimeout}, nil
 }
 
-// Get returns the answer stored under key, if it is at most maxAge old at now. An entry that is older stays, since a
-// later request may allow more; the weight bound evicts it.
-func (c *Cache) Get(key string, maxAge time.Duration, now time.Time) (Entry, bool) {
-	e, ok := c.entries.GetIfPresent(key)
-	if !ok || now.Sub(e.Stored) > maxAge {
-		return Entry{}, false
+// Get returns the answer stored under key, if it is at most maxAge old at now: that of this process, else that of the
+// shared tier. An entry that is older stays, since a later request may allow more; the weight bound evicts it. An error is
+// one of the shared tier, and means a miss.
+func (c *Cache) Get(ctx context.Context, key string, maxAge time.Duration, now time.Time) (e Entry, ok bool, err error) {
+	young := func(e Entry) bool { return now.Sub(e.Stored) <= maxAge }
+	if e, ok := c.entries.GetIfPresent(key); ok && young(e) {
+		return e, true, nil
 	}
-	return e, true
+	if c.shared == nil {
+		return Entry{}, false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	switch e, ok, err = c.shared.Get(ctx, key, now); {
+	case err != nil:
+		return Entry{}, false, fmt.Errorf("read shared cache: %w", err)
+	case !ok || !young(e):
+		return Entry{}, false, nil
+	}
+	c.entries.Set(key, e)
+	return e, true, nil
 }
 
-// Put stores a complete answer. Answers that are not complete, or that a filter touched, are not kept.
-func (c *Cache) Put(key string, r llm.Response, now time.Time) {
-	if r.Finish == llm.FinishStop && r.Text != "" {
-		c.entries.Set(key, Entry{Response: r, Stored: now})
+// Put stores a complete answer, for ttl in the shared tier. Answers that are not complete, or that a filter touched, are
+// not kept. An error is one of the shared tier; this process has the answer all the same. What is too large for the shared
+// tier is none.
+func (c *Cache) Put(ctx context.Context, key string, r llm.Response, ttl time.Duration, now time.Time) error {
+	if r.Finish != llm.FinishStop || r.Text == "" {
+		return nil
 	}
+	e := Entry{Response: r, Stored: now}
+	c.entries.Set(key, e)
+	if c.shared == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	if err := c.shared.Put(ctx, key, e, now.Add(ttl)); err != nil && !errors.Is(err, ErrTooLarge) {
+		return fmt.Errorf("write shared cache: %w", err)
+	}
+	return nil
 }
 
 // Key is the canonical key of a request: a SHA-256 over the caller, the tier or model that was asked for, and every

@@ -1,12 +1,16 @@
 package cache_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/cache"
+	"github.com/llm-reliability/control-plane/shared/cache/cachetest"
 	"github.com/llm-reliability/control-plane/shared/llm"
 )
 
@@ -21,9 +25,25 @@ func newCache(t testing.TB, maxBytes uint64) *cache.Cache {
 	return c
 }
 
+func put(t testing.TB, c *cache.Cache, key string, r llm.Response, ttl time.Duration, now time.Time) {
+	t.Helper()
+	if err := c.Put(t.Context(), key, r, ttl, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get(t testing.TB, c *cache.Cache, key string, maxAge time.Duration, now time.Time) (cache.Entry, bool) {
+	t.Helper()
+	e, ok, err := c.Get(t.Context(), key, maxAge, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, ok
+}
+
 func TestGetHonoursTheAgeThatTheCallerAllows(t *testing.T) {
 	c := newCache(t, 0)
-	c.Put("k", llm.Response{Text: "answer", Finish: llm.FinishStop}, start)
+	put(t, c, "k", llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start)
 	for name, tt := range map[string]struct {
 		maxAge time.Duration
 		after  time.Duration
@@ -35,7 +55,7 @@ func TestGetHonoursTheAgeThatTheCallerAllows(t *testing.T) {
 		"older, but a longer age allows it": {time.Hour, 30 * time.Minute, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, ok := c.Get("k", tt.maxAge, start.Add(tt.after)); ok != tt.want {
+			if _, ok := get(t, c, "k", tt.maxAge, start.Add(tt.after)); ok != tt.want {
 				t.Errorf("Get found it: %v, want %v", ok, tt.want)
 			}
 		})
@@ -55,8 +75,8 @@ func TestPutKeepsOnlyCompleteAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCache(t, 0)
-			c.Put("k", tt.response, start)
-			if _, ok := c.Get("k", time.Hour, start); ok != tt.want {
+			put(t, c, "k", tt.response, time.Hour, start)
+			if _, ok := get(t, c, "k", time.Hour, start); ok != tt.want {
 				t.Errorf("kept: %v, want %v", ok, tt.want)
 			}
 		})
@@ -67,17 +87,77 @@ func TestWeightIsBounded(t *testing.T) {
 	c := newCache(t, 64<<10)
 	text := strings.Repeat("x", 8<<10)
 	for i := range 100 {
-		c.Put(fmt.Sprint(i), llm.Response{Text: text, Finish: llm.FinishStop}, start)
+		put(t, c, fmt.Sprint(i), llm.Response{Text: text, Finish: llm.FinishStop}, time.Hour, start)
 	}
 	kept := 0
 	for i := range 100 {
-		if _, ok := c.Get(fmt.Sprint(i), time.Hour, start); ok {
+		if _, ok := get(t, c, fmt.Sprint(i), time.Hour, start); ok {
 			kept++
 		}
 	}
 	if kept == 0 || kept > 8 {
 		t.Errorf("kept %d answers of 8 KiB within 64 KiB, want 1 to 8", kept)
 	}
+}
+
+// instance returns the cache of one more instance before a shared tier.
+func instance(t *testing.T, tier cache.Tier) *cache.Cache {
+	t.Helper()
+	c, err := cache.New(cache.Options{Shared: tier, SharedTimeout: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestInstancesShareAnswers(t *testing.T) {
+	var tier cachetest.Memory
+	answer := llm.Response{Text: "answer", Finish: llm.FinishStop}
+	put(t, instance(t, &tier), "k", answer, time.Hour, start)
+	other := instance(t, &tier)
+	if e, ok := get(t, other, "k", time.Minute, start.Add(time.Second)); !ok || e.Response.Text != "answer" || !e.Stored.Equal(start) {
+		t.Errorf("the other instance got %+v, %v, want the answer of %v", e, ok, start)
+	}
+	if _, ok := get(t, other, "k", time.Minute, start.Add(2*time.Minute)); ok {
+		t.Error("an answer came that is older than allowed")
+	}
+	if _, ok := get(t, instance(t, &tier), "k", 3*time.Hour, start.Add(time.Hour)); ok {
+		t.Error("the shared tier gave an answer after its time to live")
+	}
+}
+
+func TestSharedTierIsOptional(t *testing.T) {
+	down := errors.New("the table is gone")
+	var tier cachetest.Memory
+	tier.Fail(down)
+	c := instance(t, &tier)
+	if err := c.Put(t.Context(), "k", llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start); !errors.Is(err, down) {
+		t.Errorf("put: got %v, want %v", err, down)
+	}
+	if _, ok := get(t, c, "k", time.Hour, start); !ok {
+		t.Error("this instance lost the answer")
+	}
+	if _, ok, err := c.Get(t.Context(), "other", time.Hour, start); ok || !errors.Is(err, down) {
+		t.Errorf("get: got %v, %v, want a miss with %v", ok, err, down)
+	}
+	tier.Fail(fmt.Errorf("put: %w", cache.ErrTooLarge))
+	put(t, c, "large", llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start)
+}
+
+// TestSharedTierThatHangs is about the time that a request waits.
+func TestSharedTierThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tier cachetest.Memory
+		tier.Hang()
+		c := instance(t, &tier)
+		began := time.Now()
+		if _, ok, err := c.Get(t.Context(), "k", time.Hour, start); ok || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("get: got %v, %v, want a miss with a passed deadline", ok, err)
+		}
+		if took := time.Since(began); took != 50*time.Millisecond {
+			t.Errorf("the request waited for %v, want 50ms", took)
+		}
+	})
 }
 
 func TestKeyTellsRequestsApart(t *testing.T) {
@@ -117,11 +197,11 @@ func TestKeyTellsRequestsApart(t *testing.T) {
 func BenchmarkHit(b *testing.B) {
 	c := newCache(b, 0)
 	req := llm.Request{Type: llm.QA, Question: "Who may grant a licence?", Document: strings.Repeat("A sentence of some length. ", 500)}
-	c.Put(cache.Key("caller", "standard", req), llm.Response{Text: "answer", Finish: llm.FinishStop}, start)
+	put(b, c, cache.Key("caller", "standard", req), llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := c.Get(cache.Key("caller", "standard", req), time.Hour, start); !ok {
-			b.Fatal("miss")
+		if _, ok, err := c.Get(b.Context(), cache.Key("caller", "standard", req), time.Hour, start); !ok || err != nil {
+			b.Fatal("miss", err)
 		}
 	}
 }

@@ -169,8 +169,12 @@ func (g *Gateway) serve(ctx context.Context, call Call, e *telemetry.Exchange, y
 	var key string
 	if caching {
 		key = cache.Key(call.Caller, model, req)
-		if entry, ok := g.opts.Cache.Get(key, settings.CacheTTL, time.Now()); ok && !call.NoCache {
-			return g.replay(e, entry, req, yield)
+		if !call.NoCache {
+			entry, ok, err := g.opts.Cache.Get(ctx, key, settings.CacheTTL, time.Now())
+			degraded(e, "cache", err)
+			if ok {
+				return g.replay(e, entry, req, yield)
+			}
 		}
 		e.Cache = telemetry.CacheMiss
 	}
@@ -182,9 +186,16 @@ func (g *Gateway) serve(ctx context.Context, call Call, e *telemetry.Exchange, y
 	e.Output, e.Model, e.Provider = response.Text, response.Model, response.Provider
 	e.Quality = score(req, response.Text)
 	if caching {
-		g.opts.Cache.Put(key, *response, time.Now())
+		degraded(e, "cache", g.opts.Cache.Put(ctx, key, *response, settings.CacheTTL, time.Now()))
 	}
 	return nil
+}
+
+// degraded notes that a part which a request can do without has failed.
+func degraded(e *telemetry.Exchange, part string, err error) {
+	if err != nil && !slices.Contains(e.Degraded, part) {
+		e.Degraded = append(e.Degraded, part)
+	}
 }
 
 // replay serves a cached answer. It costs nothing, and says so.
