@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -39,8 +40,6 @@ type Model struct {
 	Provider string `json:"provider"`
 	// Tier is empty for a model that stands for none.
 	Tier Tier `json:"tier"`
-	// Aliases are other names by which callers may ask for it, such as those of its retired predecessors.
-	Aliases []string `json:"aliases"`
 	// Released and Retires bound the life of the model; a zero Date is unknown.
 	Released Date    `json:"released"`
 	Retires  Date    `json:"retires"`
@@ -81,8 +80,10 @@ func (d *Date) UnmarshalJSON(data []byte) error {
 // Catalog is an immutable set of models.
 type Catalog struct {
 	models []Model
-	// byName holds every name and alias, per provider.
+	// byName holds every name, per provider.
 	byName map[[2]string]int
+	// aliases are names that callers may go on to use for a tier: those of models that are gone and stood for it.
+	aliases map[string]Tier
 }
 
 // BuiltIn returns the catalogue that ships with the code.
@@ -91,25 +92,32 @@ func BuiltIn() (*Catalog, error) { return Parse(builtIn) }
 // Parse reads a catalogue in the form of models.json and reports everything that is wrong with it.
 func Parse(data []byte) (*Catalog, error) {
 	var file struct {
-		Models []Model `json:"models"`
+		Aliases map[string]Tier `json:"aliases"`
+		Models  []Model         `json:"models"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&file); err != nil {
 		return nil, fmt.Errorf("read model catalogue: %w", err)
 	}
-	c := &Catalog{models: file.Models, byName: map[[2]string]int{}}
+	c := &Catalog{models: file.Models, byName: map[[2]string]int{}, aliases: file.Aliases}
 	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(file.Aliases)) {
+		if !slices.Contains(Tiers(), file.Aliases[name]) {
+			errs = append(errs, fmt.Errorf("alias %s: unknown tier %q", name, file.Aliases[name]))
+		}
+	}
 	tiers := map[[2]string]string{}
 	for i, m := range c.models {
 		if m.Name == "" || m.Provider == "" {
 			errs = append(errs, fmt.Errorf("model %d: name and provider are required", i))
 		}
-		for _, name := range append([]string{m.Name}, m.Aliases...) {
-			if _, ok := c.byName[[2]string{m.Provider, name}]; ok {
-				errs = append(errs, fmt.Errorf("model %s/%s: %q stands for two models", m.Provider, m.Name, name))
-			}
-			c.byName[[2]string{m.Provider, name}] = i
+		if _, ok := c.byName[[2]string{m.Provider, m.Name}]; ok {
+			errs = append(errs, fmt.Errorf("model %s/%s: stands here twice", m.Provider, m.Name))
+		}
+		c.byName[[2]string{m.Provider, m.Name}] = i
+		if _, ok := c.aliases[m.Name]; ok {
+			errs = append(errs, fmt.Errorf("model %s/%s: its name is an alias, too", m.Provider, m.Name))
 		}
 		if m.Tier != "" {
 			if !slices.Contains(Tiers(), m.Tier) {
@@ -150,7 +158,16 @@ func checkPrices(m Model) (errs []error) {
 	return errs
 }
 
-// Find returns the model of a provider by its name or an alias.
+// Tier returns the tier that a name stands for: that of its own name, or of an alias. ok is false for the names of models.
+func (c *Catalog) Tier(name string) (t Tier, ok bool) {
+	if slices.Contains(Tiers(), Tier(name)) {
+		return Tier(name), true
+	}
+	t, ok = c.aliases[name]
+	return t, ok
+}
+
+// Find returns the model of a provider by its name.
 func (c *Catalog) Find(provider, name string) (Model, bool) {
 	i, ok := c.byName[[2]string{provider, name}]
 	if !ok {
@@ -168,18 +185,6 @@ func (c *Catalog) TierModels(provider string) map[Tier]string {
 		}
 	}
 	return names
-}
-
-// Names returns every name and alias of every model, sorted, without the retired.
-func (c *Catalog) Names(now time.Time) []string {
-	var names []string
-	for _, m := range c.models {
-		if !m.Retired(now) {
-			names = append(append(names, m.Name), m.Aliases...)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // Retired says whether the model was taken out of service at or before now.

@@ -45,7 +45,6 @@ func TestCost(t *testing.T) {
 		"cached tokens cost full price where none is known": {"google", "gemini-3.5-flash", "2026-11-24", llm.Usage{InputTokens: 100_000, CachedTokens: 100_000}, 0.15, true},
 		"a large prompt has the large price":                {"google", "gemini-3.1-pro-preview", "2026-11-24", llm.Usage{InputTokens: 300_000, OutputTokens: 1000}, 1.2 + 0.018, true},
 		"a version suffix is the same model":                {"google", "gemini-3.8-flash-001", "2026-11-24", mega, 0.1125, true},
-		"an alias is the model that it stands for":          {"google", "gemini-1.5-flash", "2026-11-24", mega, 0.03 + 0.025, true},
 		"no usage costs nothing":                            {"embedded", "embedded-economy", "2026-11-24", llm.Usage{}, 0, true},
 		"before the first price the cost is unknown":        {"google", "gemini-3.8-flash", "2026-09-01", mega, 0, false},
 		"an unknown model has no cost":                      {"google", "gemini-9", "2026-11-24", mega, 0, false},
@@ -81,24 +80,31 @@ func TestEveryTierHasALivingModel(t *testing.T) {
 	}
 }
 
-func TestRetiredModelsAreNotOffered(t *testing.T) {
-	names := builtIn(t).Names(day(t, "2026-11-24"))
-	if got := strings.Join(names, " "); strings.Contains(got, "gemini-2.5") || !strings.Contains(got, "gemini-1.5-pro") {
-		t.Errorf("Names = %s; want the aliases and no retired model", got)
+func TestTiersHaveTheNamesOfModelsThatAreGone(t *testing.T) {
+	c := builtIn(t)
+	for name, want := range map[string]catalog.Tier{
+		"economy": catalog.Economy, "standard": catalog.Standard, "quality": catalog.Quality,
+		"gemini-1.5-flash": catalog.Economy, "gemini-1.5-pro": catalog.Quality,
+		"gemini-3.8-flash": "", "": "",
+	} {
+		if got, ok := c.Tier(name); got != want || ok != (want != "") {
+			t.Errorf("Tier(%q) = %q, %v; want %q", name, got, ok, want)
+		}
 	}
 }
 
 func TestParseNamesEveryMistake(t *testing.T) {
-	_, err := catalog.Parse([]byte(`{"models":[
+	_, err := catalog.Parse([]byte(`{"aliases":{"old":"free","b":"economy"},"models":[
 		{"name":"a","provider":"p","tier":"cheap","prices":[{"from":"2026-01-01","input":0,"output":1,"read":"2026-01-01","source":"s"}]},
-		{"name":"b","provider":"p","aliases":["a"],"prices":[
+		{"name":"a","provider":"p"},
+		{"name":"b","provider":"p","prices":[
 			{"from":"2026-01-01","input":1,"output":1,"read":"2026-01-01","source":"s"},
 			{"from":"2026-02-01","to":"2026-01-01","input":1,"output":1,"read":"2026-01-01","source":"s"}]}]}`))
 	if err == nil {
 		t.Fatal("Parse accepted a bad catalogue")
 	}
 	var missing []string
-	for _, want := range []string{`unknown tier "cheap"`, "p/a, price 0", `"a" stands for two models`, "price 1: ends before", "price 1: overlaps"} {
+	for _, want := range []string{`unknown tier "cheap"`, "p/a, price 0", `alias old: unknown tier "free"`, "p/a: stands here twice", "p/b: its name is an alias, too", "price 1: ends before", "price 1: overlaps"} {
 		if !strings.Contains(err.Error(), want) {
 			missing = append(missing, want)
 		}

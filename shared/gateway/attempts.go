@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/llm"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
@@ -24,8 +23,11 @@ type candidate struct {
 func (g *Gateway) candidates(model string, avoid []string, now time.Time) []candidate {
 	var route, avoided []candidate
 	for _, b := range g.opts.Backends {
-		name, ok := b.Tiers[catalog.Tier(model)]
-		if !ok {
+		var name string
+		tier, ok := g.opts.Catalog.Tier(model)
+		if ok {
+			name, ok = b.Tiers[tier]
+		} else {
 			if m, found := g.opts.Catalog.Find(b.Provider, model); found {
 				name, ok = m.Name, true
 			} else if ok = slices.Contains(tierNames(b), model); ok {
@@ -35,7 +37,7 @@ func (g *Gateway) candidates(model string, avoid []string, now time.Time) []cand
 		if m, found := g.opts.Catalog.Find(b.Provider, name); !ok || (found && m.Retired(now)) {
 			continue
 		}
-		if slices.Contains(avoid, b.Provider) {
+		if b.avoided(avoid) {
 			avoided = append(avoided, candidate{b, name})
 		} else {
 			route = append(route, candidate{b, name})
@@ -45,6 +47,13 @@ func (g *Gateway) candidates(model string, avoid []string, now time.Time) []cand
 		return avoided
 	}
 	return route
+}
+
+// avoided is whether a list names the backend: by its provider, its location, or both as google/europe-west1.
+func (b Backend) avoided(list []string) bool {
+	return slices.ContainsFunc(list, func(name string) bool {
+		return name == b.Provider || b.Location != "" && (name == b.Location || name == b.Provider+"/"+b.Location)
+	})
 }
 
 func tierNames(b Backend) []string {
@@ -57,8 +66,8 @@ func tierNames(b Backend) []string {
 
 // tier names the tier of a request for metrics: the one that was asked for, that of the named model, or "named".
 func (g *Gateway) tier(model string) string {
-	if slices.Contains(catalog.Tiers(), catalog.Tier(model)) {
-		return model
+	if tier, ok := g.opts.Catalog.Tier(model); ok {
+		return string(tier)
 	}
 	for _, b := range g.opts.Backends {
 		if m, ok := g.opts.Catalog.Find(b.Provider, model); ok && m.Tier != "" {
@@ -106,7 +115,7 @@ func (g *Gateway) attempt(ctx context.Context, c candidate, req llm.Request, rem
 		defer cancel()
 	}
 	req.Model = c.model
-	a := telemetry.Attempt{Model: c.model, Provider: c.backend.Provider, Start: time.Now()}
+	a := telemetry.Attempt{Requested: c.model, Model: c.model, Provider: c.backend.Provider, Location: c.backend.Location, Start: time.Now()}
 	var response *llm.Response
 	var err error
 	if yield == nil {

@@ -32,6 +32,8 @@ type Settings interface {
 // Backend is one provider on the route.
 type Backend struct {
 	Provider string
+	// Location is where the provider serves the model, such as a region; empty for a provider with one address.
+	Location string
 	Model    llm.Model
 	// Tiers names the provider's model for each tier that it serves.
 	Tiers map[catalog.Tier]string

@@ -326,7 +326,8 @@ func TestOverrideOfTheModelHoldsForCallersWhoNamedOne(t *testing.T) {
 		"without a wish the settings choose":          {control.Settings{Model: "standard"}, "", "gemini-3.8-flash"},
 		"a switch holds for those who asked for more": {control.Settings{Model: "economy", InForce: override(control.SwitchModel)}, "quality", "gemini-3.5-flash-lite"},
 		"another override leaves the choice":          {control.Settings{Model: "standard", InForce: override(control.EnableCache)}, "quality", "gemini-3.1-pro-preview"},
-		"a retired name is served by its successor":   {control.Settings{Model: "standard"}, "gemini-1.5-flash", "gemini-3.5-flash-lite"},
+		"the name of a model that is gone":            {control.Settings{Model: "standard"}, "gemini-1.5-flash", "gemini-3.5-flash-lite"},
+		"and of another":                              {control.Settings{Model: "standard"}, "gemini-1.5-pro", "gemini-3.1-pro-preview"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, settings{always: tt.settings}, answers("google"))
@@ -341,6 +342,45 @@ func TestOverrideOfTheModelHoldsForCallersWhoNamedOne(t *testing.T) {
 			}
 			if sum, _ := w.memory.Sum("llm.remediation.active"); sum != float64(len(tt.settings.InForce)) {
 				t.Errorf("llm.remediation.active = %v, want %d", sum, len(tt.settings.InForce))
+			}
+		})
+	}
+}
+
+func TestBackendsAreAvoidedByTheirNames(t *testing.T) {
+	c, err := catalog.BuiltIn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		avoid []string
+		want  string
+	}{
+		"nothing is avoided":                         {nil, "europe-west1"},
+		"a location":                                 {[]string{"europe-west1"}, "global"},
+		"a provider's location":                      {[]string{"google/europe-west1"}, "global"},
+		"the same location of another provider":      {[]string{"aws/europe-west1"}, "europe-west1"},
+		"a provider, which would leave none, is not": {[]string{"google"}, "europe-west1"},
+		"no more are locations that would":           {[]string{"global", "europe-west1"}, "europe-west1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tiers := c.TierModels("google")
+			gw, err := gateway.New(gateway.Options{
+				Backends: []gateway.Backend{
+					{Provider: "google", Location: "europe-west1", Model: answers("google"), Tiers: tiers},
+					{Provider: "google", Location: "global", Model: answers("google"), Tiers: tiers},
+				},
+				Catalog: c, Control: settings{always: control.Settings{Model: "standard", Avoid: tt.avoid}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := gw.Do(t.Context(), call(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := e.Attempts[0]; got.Location != tt.want || got.Requested != "gemini-3.8-flash" {
+				t.Errorf("asked %s in %s, want gemini-3.8-flash in %s", got.Requested, got.Location, tt.want)
 			}
 		})
 	}

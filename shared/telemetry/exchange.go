@@ -115,8 +115,12 @@ type OverrideRef struct {
 
 // Attempt is one model call.
 type Attempt struct {
-	Model    string
-	Provider string
+	// Requested is the name that was asked for, Model the one that the provider says it served, with its version.
+	Requested string
+	Model     string
+	Provider  string
+	// Location is where the provider served the model; empty where it has one address.
+	Location string
 	Start    time.Time
 	Duration time.Duration
 	// FirstToken is the time from Start to the first piece of text; 0 when it was not measured.

@@ -1,6 +1,7 @@
 package datadog
 
 import (
+	"cmp"
 	"context"
 	"time"
 	"unicode/utf8"
@@ -138,7 +139,10 @@ func label(apm *tracer.Span, e *telemetry.Exchange, a *telemetry.Attempt) {
 	apm.SetTag(ext.SpanKind, ext.SpanKindClient)
 	apm.SetTag(ext.PeerService, a.Provider)
 	apm.SetTag("llm.provider", a.Provider)
-	apm.SetTag("llm.request.model", a.Model)
+	if a.Location != "" {
+		apm.SetTag("llm.location", a.Location)
+	}
+	apm.SetTag("llm.request.model", cmp.Or(a.Requested, a.Model))
 	apm.SetTag("llm.response.model", a.Model)
 	apm.SetTag("llm.request.type", string(e.Type))
 	apm.SetTag("llm.request.latency", float64(a.Duration)/float64(time.Millisecond))
