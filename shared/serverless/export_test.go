@@ -1,4 +1,12 @@
 package serverless
 
-// Dispatch is for the fuzz test: on Lambda it takes whatever somebody invokes the function with.
-var Dispatch = dispatch
+import (
+	"context"
+	"encoding/json"
+)
+
+// Dispatch is for tests: on Lambda it takes whatever somebody invokes the function with.
+func Dispatch(f Function, o Options) (func(context.Context, json.RawMessage) (any, error), error) {
+	s, err := newScheduled(f, o)
+	return dispatch(Wrap(f, o), s), err
+}

@@ -57,7 +57,8 @@ func FuzzDispatch(f *testing.F) {
 		`{"method":"GET","path":"x"}`, `{"method":"GET","path":"/","headers":{"a\n":"b\r\n"}}`,
 		`{"version":"2.0","rawPath":"/x","rawQueryString":"q=1","headers":{"host":"h"},"requestContext":{"http":{"method":"GET"}},"body":"","isBase64Encoded":false}`,
 		`{"rawPath":"/%zz","requestContext":{"http":{"method":"GET"}},"body":"!","isBase64Encoded":true}`,
-		`{"requestContext":{"http":{"method":"G T"}}}`,
+		`{"requestContext":{"http":{"method":"G T"}}}`, ruleEvent, schedulerEvent,
+		`{"source":"aws.events","detail-type":"Scheduled Event","requestContext":{"http":{"method":"GET"}}}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -70,8 +71,23 @@ func FuzzDispatch(f *testing.F) {
 			// The body is read for its own sake; an error of it is the request's.
 			_, _ = io.Copy(w, r.Body)
 		})
-		h := serverless.Wrap(serverless.Function{Handler: mux}, serverless.Options{Name: "f"})
-		answer, err := serverless.Dispatch(h)(t.Context(), event)
+		mux.HandleFunc("GET /job", func(_ http.ResponseWriter, r *http.Request) {
+			var keys map[string]json.RawMessage
+			if err := json.Unmarshal(event, &keys); err != nil {
+				t.Errorf("the handler got a request for %q", event)
+			}
+			for key := range keys {
+				if serverless.Caller(r.Context()) == "schedule" && strings.EqualFold(key, "requestContext") {
+					t.Errorf("a request was taken for a schedule: %q", event)
+				}
+			}
+		})
+		f := serverless.Function{Handler: mux, Schedule: &serverless.Job{Method: "GET", Path: "/job"}}
+		dispatch, err := serverless.Dispatch(f, serverless.Options{Name: "f"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := dispatch(t.Context(), event)
 		if err != nil {
 			return
 		}

@@ -23,8 +23,8 @@ const sigtermTimeout = 400 * time.Millisecond
 
 // serveLambda serves h until Lambda ends the process. It wraps a function and not a lambda.Handler: Datadog's wrapper
 // for the latter reads a streamed response to its end before it sends the first byte.
-func serveLambda(h http.Handler, out output, log *slog.Logger, closeAll func(context.Context) error) {
-	wrapped := ddlambda.WrapFunction(dispatch(h), &ddlambda.Config{
+func serveLambda(h http.Handler, s *scheduled, out output, log *slog.Logger, closeAll func(context.Context) error) {
+	wrapped := ddlambda.WrapFunction(dispatch(h, s), &ddlambda.Config{
 		DDTraceEnabled: out.traced,
 		TracerOptions:  out.tracerOptions,
 	})
@@ -39,7 +39,7 @@ func serveLambda(h http.Handler, out output, log *slog.Logger, closeAll func(con
 	}))
 }
 
-// direct is the payload of a direct invocation, which Datadog's action for Lambda and schedules send.
+// direct is the payload of a direct invocation, which Datadog's action for Lambda sends.
 type direct struct {
 	Method  string            `json:"method"`
 	Path    string            `json:"path"`
@@ -55,22 +55,40 @@ type directResponse struct {
 	Body json.RawMessage `json:"body,omitempty"`
 }
 
-// dispatch serves the two kinds of event: the request of a function URL, whose response is streamed, and a direct
-// invocation, whose response is one JSON document. Both pass the same chain, authentication included.
-func dispatch(h http.Handler) func(context.Context, json.RawMessage) (any, error) {
+// dispatch serves the three kinds of event: the request of a function URL, whose response is streamed; a direct
+// invocation, whose response is one JSON document; and that of a schedule. The first two pass h, authentication included.
+//
+// Lambda makes the event of a function URL, and only that has a requestContext: what its caller sends is in strings below
+// headers and body, so that no request can be taken for another kind.
+func dispatch(h http.Handler, s *scheduled) func(context.Context, json.RawMessage) (any, error) {
 	serveURL := lambdaurl.Wrap(h)
 	return func(ctx context.Context, event json.RawMessage) (any, error) {
-		var url events.LambdaFunctionURLRequest
-		if err := json.Unmarshal(event, &url); err == nil && url.RequestContext.HTTP.Method != "" {
+		var kind struct {
+			RequestContext json.RawMessage `json:"requestContext"`
+			scheduleEvent
+		}
+		if err := json.Unmarshal(event, &kind); err != nil {
+			return nil, errUnknownEvent
+		}
+		if kind.RequestContext != nil {
+			var url events.LambdaFunctionURLRequest
+			if err := json.Unmarshal(event, &url); err != nil || url.RequestContext.HTTP.Method == "" {
+				return nil, errUnknownEvent
+			}
 			return serveURL(ctx, &url)
+		}
+		if kind.scheduled() {
+			return s.serve(ctx, kind.scheduleEvent)
 		}
 		var d direct
 		if err := json.Unmarshal(event, &d); err != nil || d.Method == "" || !strings.HasPrefix(d.Path, "/") {
-			return nil, errors.New(`event is neither a function URL request nor {"method","path","headers","body"}`)
+			return nil, errUnknownEvent
 		}
 		return serveDirect(ctx, h, d)
 	}
 }
+
+var errUnknownEvent = errors.New(`event is neither a function URL request nor {"method","path","headers","body"} nor that of a schedule`)
 
 func serveDirect(ctx context.Context, h http.Handler, d direct) (*directResponse, error) {
 	body := []byte(d.Body)
@@ -86,17 +104,5 @@ func serveDirect(ctx context.Context, h http.Handler, d direct) (*directResponse
 	for name, value := range d.Headers {
 		r.Header.Set(name, value)
 	}
-	w := &buffer{header: http.Header{}}
-	h.ServeHTTP(w, r)
-	w.WriteHeader(http.StatusOK) // the default, when nothing was written
-	out := &directResponse{Status: w.status, Headers: map[string]string{}, Body: bytes.TrimSpace(w.body.Bytes())}
-	for name := range w.header {
-		out.Headers[name] = w.header.Get(name)
-	}
-	if len(out.Body) > 0 && !json.Valid(out.Body) {
-		if out.Body, err = json.Marshal(w.body.String()); err != nil {
-			return nil, fmt.Errorf("encode response: %w", err)
-		}
-	}
-	return out, nil
+	return answer(h, r)
 }

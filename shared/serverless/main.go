@@ -83,7 +83,12 @@ func run(ctx context.Context, name string, getenv func(string) string, build fun
 	if err = errors.Join(e.Err(), err); err != nil {
 		return err
 	}
-	h := Wrap(f, Options{Name: name, Version: cfg.version, Telemetry: client, Timeout: cfg.timeout})
+	opts := Options{Name: name, Version: cfg.version, Telemetry: client, Timeout: cfg.timeout}
+	jobs, err := newScheduled(f, opts)
+	if err != nil {
+		return err
+	}
+	h := Wrap(f, opts)
 	closeAll := func(ctx context.Context) error {
 		var errs []error
 		if f.Close != nil {
@@ -93,7 +98,7 @@ func run(ctx context.Context, name string, getenv func(string) string, build fun
 		return errors.Join(append(errs, out.close(ctx))...)
 	}
 	if cfg.lambda {
-		serveLambda(h, out, log, closeAll)
+		serveLambda(h, jobs, out, log, closeAll)
 		return nil
 	}
 	return serveHTTP(ctx, h, cfg, log, closeAll)

@@ -22,6 +22,8 @@ type Function struct {
 	Auth Authenticator
 	// Health reports on what the function depends on, within the deadline of ctx; nil reports nothing.
 	Health func(ctx context.Context) Health
+	// Schedule is what the platform's schedule asks for; nil refuses such an event.
+	Schedule *Job
 	// Close releases what the function opened; nil when there is nothing.
 	Close func(ctx context.Context) error
 }
@@ -53,7 +55,10 @@ type Options struct {
 //
 // The flush is outermost: it must see the ended span, and on Lambda the process may be frozen as soon as ServeHTTP has
 // returned. Recovery is inside the request ID, so that a panic can be found by the ID that its caller saw.
-func Wrap(f Function, o Options) http.Handler {
+func Wrap(f Function, o Options) http.Handler { return wrap(f, o, authenticate(f.Auth)) }
+
+// wrap is Wrap with what decides about a request in place of f's authentication.
+func wrap(f Function, o Options, admit func(http.Handler) http.Handler) http.Handler {
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
 	}
@@ -67,7 +72,7 @@ func Wrap(f Function, o Options) http.Handler {
 		recovery(o.Telemetry.Logger()),
 		deadline(o.Timeout, o.Reserve),
 		health(f.Health, o.Name, o.Version),
-		authenticate(f.Auth),
+		admit,
 	}
 	h := routed(f.Handler)
 	for _, around := range slices.Backward(chain) {

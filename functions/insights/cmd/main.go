@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/insights"
@@ -42,5 +43,6 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	if err != nil {
 		return serverless.Function{}, err
 	}
-	return serverless.Function{Handler: f.Handler(), Auth: secrets}, nil
+	job := &serverless.Job{Method: http.MethodGet, Path: "/insights", Header: http.Header{insights.EmitHeader: {insights.EmitScore}}}
+	return serverless.Function{Handler: f.Handler(), Auth: secrets, Schedule: job}, nil
 }
