@@ -16,7 +16,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/insights"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
-	"github.com/llm-reliability/control-plane/functions/wire"
+	"github.com/llm-reliability/control-plane/functions/wire/models"
 	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/cache"
 	"github.com/llm-reliability/control-plane/shared/catalog"
@@ -108,9 +108,9 @@ func (f functions) handler() (http.Handler, error) {
 }
 
 // backends are those that the environment names, each able to fail on purpose.
-func (f functions) backends(models *catalog.Catalog) ([]gateway.Backend, error) {
+func (f functions) backends(known *catalog.Catalog) ([]gateway.Backend, error) {
 	e := env.New(f.getenv)
-	backends := wire.Backends(e, models)
+	backends := models.Backends(e, known, embedded.Provider)
 	if err := e.Err(); err != nil {
 		return nil, err
 	}

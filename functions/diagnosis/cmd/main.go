@@ -7,16 +7,19 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
-	"github.com/llm-reliability/control-plane/functions/wire"
+	"github.com/llm-reliability/control-plane/functions/wire/models"
+	"github.com/llm-reliability/control-plane/functions/wire/secrets"
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
-func main() { serverless.Main("diagnosis", build) }
+func main() {
+	serverless.Main("diagnosis", secrets.Reading(build, "LRCP_CONTROL_SECRETS", "OPENAI_API_KEY"))
+}
 
-// build reads the environment, besides that of wire.Backends:
+// build reads the environment, besides that of models.Backends:
 //
 //	LRCP_CONTROL_SECRETS     one bearer secret, or two during a rotation; required
 //	LRCP_STATUS_FEED         the address of a status feed in Google Cloud's form, or none; Google Cloud's for a route to Google, and
@@ -26,12 +29,12 @@ func main() { serverless.Main("diagnosis", build) }
 func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	e := env.New(d.Getenv)
 	secrets := serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS")
-	models, err := catalog.BuiltIn()
+	known, err := catalog.BuiltIn()
 	if err != nil {
 		return serverless.Function{}, err
 	}
 	opts := diagnosis.Options{
-		Backends: diagnosis.Route(wire.Backends(e, models), embedded.Provider), Telemetry: d.Telemetry,
+		Backends: diagnosis.Route(models.Backends(e, known, embedded.Provider), embedded.Provider), Telemetry: d.Telemetry,
 		LiveTimeout: e.Duration("LRCP_DIAGNOSIS_TIMEOUT", 10*time.Second),
 	}
 	feed, google := "none", func(b diagnosis.Backend) bool { return b.Provider == "google" }

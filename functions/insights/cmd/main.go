@@ -7,12 +7,15 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/wire/secrets"
 	"github.com/llm-reliability/control-plane/shared/ddapi"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
-func main() { serverless.Main("insights", build) }
+func main() {
+	serverless.Main("insights", secrets.Reading(build, "LRCP_CONTROL_SECRETS", "DD_API_KEY", "DD_APP_KEY"))
+}
 
 // build reads the environment:
 //

@@ -2,7 +2,6 @@
 package main
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/llm-reliability/control-plane/functions/qa"
@@ -12,9 +11,7 @@ import (
 )
 
 func main() {
-	serverless.Main("qa", func(_ context.Context, d serverless.Deps) (serverless.Function, error) {
-		return wire.DataFunction(d, func(gw *gateway.Gateway) (http.Handler, error) {
-			return qa.New(qa.Options{Gateway: gw})
-		})
-	})
+	serverless.Main("qa", wire.DataFunction(func(gw *gateway.Gateway) (http.Handler, error) {
+		return qa.New(qa.Options{Gateway: gw})
+	}))
 }

@@ -199,7 +199,7 @@ func exchange() *telemetry.Exchange {
 		PromptID: "qa", PromptVersion: "1",
 		Attempts: []telemetry.Attempt{
 			{Model: "m1", Provider: "google", Start: now, Duration: 5 * time.Millisecond, ErrorType: "overloaded", Err: errors.New("overloaded")},
-			{Model: "m2", Provider: "google", Start: now, Duration: 15 * time.Millisecond, FirstToken: time.Millisecond, Usage: &usage, CostUSD: &cost, Output: secret, Fallback: true},
+			{Requested: "m2-latest", Model: "m2", Provider: "google", Location: "global", Start: now, Duration: 15 * time.Millisecond, FirstToken: time.Millisecond, Usage: &usage, CostUSD: &cost, Output: secret, Fallback: true},
 		},
 		Model: "m2", Provider: "google", Usage: &usage, CostUSD: &cost, Cache: telemetry.CacheOff, Outcome: telemetry.OutcomeSuccess, Status: 200,
 		Quality: &telemetry.Quality{SemanticSimilarity: &similarity, Groundedness: &groundedness, Start: now, Duration: time.Microsecond},
@@ -265,7 +265,7 @@ func TestModelCallsCarryTheTagsOfTheContract(t *testing.T) {
 			continue
 		}
 		found = true
-		for key, want := range map[string]string{"llm.provider": "google", "llm.request.model": "m2", "llm.request.type": "qa", "span.kind": "client", "peer.service": "google"} {
+		for key, want := range map[string]string{"llm.provider": "google", "llm.request.model": "m2-latest", "llm.location": "global", "llm.request.type": "qa", "span.kind": "client", "peer.service": "google"} {
 			if span.Meta[key] != want {
 				t.Errorf("%s = %q, want %q", key, span.Meta[key], want)
 			}

@@ -1,4 +1,6 @@
-package wire
+// Package models builds the model providers that the environment names. It chooses between adapters; nothing above it knows
+// which ones there are.
+package models
 
 import (
 	"strings"
@@ -17,10 +19,10 @@ import (
 // OPENAI_API_KEY, which is required where the base URL is OpenAI's, and the models LRCP_MODEL_STANDARD (required),
 // LRCP_MODEL_ECONOMY and LRCP_MODEL_QUALITY. A tier without a model of its own is served by the standard one, so that a
 // switch to the tier never leaves requests without a model.
-func Backends(e *env.Env, models *catalog.Catalog) []gateway.Backend {
+func Backends(e *env.Env, known *catalog.Catalog, fallback ...string) []gateway.Backend {
 	var backends []gateway.Backend
 	seen := map[string]bool{}
-	for _, provider := range e.List("LRCP_PROVIDER", embedded.Provider) {
+	for _, provider := range e.List("LRCP_PROVIDER", fallback...) {
 		if seen[provider] {
 			e.Refuse("LRCP_PROVIDER", "must name a provider once")
 			continue
@@ -28,7 +30,7 @@ func Backends(e *env.Env, models *catalog.Catalog) []gateway.Backend {
 		seen[provider] = true
 		switch provider {
 		case embedded.Provider:
-			backends = append(backends, gateway.Backend{Provider: provider, Model: embedded.New(), Tiers: models.TierModels(provider)})
+			backends = append(backends, gateway.Backend{Provider: provider, Model: embedded.New(), Tiers: known.TierModels(provider)})
 		case openai.Provider:
 			backends = append(backends, openAI(e))
 		default:
