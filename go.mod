@@ -161,3 +161,5 @@ require (
 	gopkg.in/DataDog/dd-trace-go.v1 v1.74.6 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+ignore ./node_modules

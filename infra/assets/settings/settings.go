@@ -6,7 +6,13 @@
 //	functions:
 //	  qa: https://abc.lambda-url.eu-central-1.on.aws
 //
-// The environment wins over the file: LRCP_SETTING_SLACK_CHANNEL, LRCP_FUNCTION_QA, LRCP_SECRET_CONTROL.
+// The same file has what a deployment to a cloud needs, in a section for each, with the names of keysOf:
+//
+//	lambda:
+//	  region: eu-central-1
+//	  dd_api_key_arn: arn:aws:secretsmanager:eu-central-1:123456789012:secret:lrcp/dd-api-key-AbCdEf
+//
+// The environment wins over the file: LRCP_SETTING_SLACK_CHANNEL, LRCP_FUNCTION_QA, LRCP_SECRET_CONTROL, LRCP_LAMBDA_REGION.
 package settings
 
 import (
@@ -28,12 +34,15 @@ import (
 // Values are the values that are known.
 type Values struct {
 	settings, functions map[string]string
+	clouds              map[string]map[string]string
 	getenv              func(string) string
 }
 
 type document struct {
 	Settings  map[string]string `yaml:"settings"`
 	Functions map[string]string `yaml:"functions"`
+	Lambda    map[string]string `yaml:"lambda"`
+	CloudRun  map[string]string `yaml:"cloudrun"`
 }
 
 // Load reads the file, or none when path is empty. The error names every value that can't be used.
@@ -63,8 +72,11 @@ func Parse(raw []byte, getenv func(string) string) (*Values, error) {
 		}
 		return nil, err
 	}
-	v := &Values{settings: doc.Settings, functions: doc.Functions, getenv: getenv}
-	var problems []error
+	v := &Values{
+		settings: doc.Settings, functions: doc.Functions, getenv: getenv,
+		clouds: map[string]map[string]string{Lambda: doc.Lambda, CloudRun: doc.CloudRun},
+	}
+	problems := slices.Concat(checkCloud(Lambda, doc.Lambda), checkCloud(CloudRun, doc.CloudRun))
 	for _, name := range slices.Sorted(maps.Keys(doc.Functions)) {
 		if err := checkURL(doc.Functions[name]); err != nil {
 			problems = append(problems, fmt.Errorf("functions.%s: %w", name, err))

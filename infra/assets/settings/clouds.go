@@ -1,0 +1,116 @@
+package settings
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// The clouds that have a section.
+const (
+	Lambda   = "lambda"
+	CloudRun = "cloudrun"
+)
+
+// key is one setting of a section.
+type key struct{ name, help string }
+
+// keysOf returns the settings that a cloud's section may have.
+func keysOf(cloud string) []key {
+	switch cloud {
+	case Lambda:
+		return []key{
+			{"region", "AWS region"},
+			{"dd_api_key_arn", "ARN of the secret with a Datadog API key"},
+			{"dd_app_key_arn", "ARN of the secret with a Datadog application key"},
+			{"api_keys_arn", "ARN of the secret with the callers of qa and completion, name:sha256,…"},
+			{"control_secrets_arn", "ARN of the secret with the bearer secret of the control functions"},
+			{"probe_key_arn", "ARN of the secret with the API key that the probe calls with"},
+			{"google_project", "Google Cloud project of Vertex AI"},
+			{"google_location", "region of Vertex AI"},
+			{"google_credentials", "workload identity federation config: a file, or the JSON itself"},
+			{"env", "environment, as telemetry names it; the stage when not given"},
+			{"provider", "route of model providers"},
+			{"default_tier", "model tier when nothing else is said"},
+			{"shared_cache", "on or off"},
+			{"capture_content", "none, truncated or full"},
+			{"log_level", "level of log lines"},
+			{"genai_location", "location that genai calls"},
+			{"gemini_model_economy", "model of a tier"},
+			{"gemini_model_standard", "model of a tier"},
+			{"gemini_model_quality", "model of a tier"},
+			{"vertexai_transport", "grpc or rest"},
+			{"openai_base_url", "server of the provider openai"},
+			{"openai_api_key_arn", "ARN of the secret with its key"},
+			{"model_economy", "model of a tier at that server"},
+			{"model_standard", "model of a tier at that server"},
+			{"model_quality", "model of a tier at that server"},
+			{"allow_providers", "providers that a failover may avoid"},
+			{"status_feed", "the provider's status feed, or none"},
+			{"secrets_kms_key_arn", "ARN of the customer managed key of the secrets"},
+			{"control_concurrency", "executions reserved for each control function"},
+			{"data_deadline", "longest time of a request to a data function"},
+			{"data_timeout", "seconds after which Lambda ends a data function"},
+			{"data_memory", "MB of a data function"},
+			{"control_deadline", "longest time of a request to a control function"},
+			{"control_timeout", "seconds after which Lambda ends a control function"},
+			{"control_memory", "MB of a control function"},
+			{"probe_deadline", "longest time of a probe"},
+			{"probe_timeout", "seconds after which Lambda ends the probe"},
+			{"probe_schedule", "how often it is called"},
+			{"probe_qa_url", "what the probe calls instead of qa"},
+			{"probe_completion_url", "what the probe calls instead of completion"},
+			{"insights_schedule", "how often it is called"},
+			{"log_retention_days", "how long CloudWatch keeps logs"},
+			{"url_authorizer", "none or aws_iam"},
+			{"table_deletion_policy", "what becomes of the table when the stack goes"},
+			{"table_deletion_protection", "true or false"},
+		}
+	}
+	return nil
+}
+
+// Keys returns the names of the settings that a cloud's section may have, in the order of their importance.
+func Keys(cloud string) []string {
+	var names []string
+	for _, k := range keysOf(cloud) {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// Cloud returns the settings of a cloud that have a value.
+func (v *Values) Cloud(cloud string) map[string]string {
+	out := map[string]string{}
+	for _, name := range Keys(cloud) {
+		if value := v.first(variablePrefix(cloud), name, v.clouds[cloud]); value != "" {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+func variablePrefix(cloud string) string { return "LRCP_" + strings.ToUpper(cloud) + "_" }
+
+// checkCloud names the settings of a section that no cloud knows.
+func checkCloud(cloud string, section map[string]string) (problems []error) {
+	for _, name := range slices.Sorted(maps.Keys(section)) {
+		if !slices.Contains(Keys(cloud), name) {
+			problems = append(problems, fmt.Errorf("%s.%s: there is no such setting", cloud, name))
+		}
+	}
+	return problems
+}
+
+// WithFunctions returns the values with the URLs of functions that are deployed, by name. They win over the file's, and the
+// environment wins over them.
+func (v *Values) WithFunctions(urls map[string]string) *Values {
+	with := *v
+	with.functions = maps.Clone(v.functions)
+	if with.functions == nil {
+		with.functions = map[string]string{}
+	}
+	maps.Copy(with.functions, urls)
+	return &with
+}
