@@ -9,7 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
+	"strings"
 	"time"
 )
 
@@ -140,11 +140,17 @@ func (o Override) Active(now time.Time) bool {
 	return !now.Before(o.Start) && now.Before(o.Until())
 }
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}$`)
-
 // ValidID reports whether s can be an override's ID: 1 to 200 letters, digits and . _ : @ / - that begin with a letter
 // or digit.
-func ValidID(s string) bool { return idForm.MatchString(s) }
+func ValidID(s string) bool {
+	for i, c := range []byte(s) {
+		plain := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !plain && (i == 0 || !strings.ContainsRune("._:@/-", rune(c))) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 200
+}
 
 // Version identifies a state of the store; only the store that made it knows its form.
 type Version string

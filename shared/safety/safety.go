@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Suspected is the score from which a prompt counts as an injection.
@@ -22,25 +23,31 @@ type Signals struct {
 	PII []string
 }
 
+// pattern compiles an expression when it is first needed: all of them together would take a cold start a millisecond. The
+// tests need every one.
+func pattern(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
 // injections are the patterns, over the text in lower case with white space folded, and how much each says by itself.
 // A pattern is tried only if one of the words that it needs is there: searching for words is fifty times faster.
 var injections = []struct {
 	weight  float64
 	needs   []string
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp
 }{
-	{0.9, []string{"ignore", "disregard", "forget", "override", "bypass"}, regexp.MustCompile(`\b(ignore|disregard|forget|override|bypass)\b.{0,30}\b(previous|prior|above|earlier|preceding|all|any|your)\b.{0,30}\b(instructions?|prompts?|rules?|directives?|guidelines|guardrails|context)\b`)},
-	{0.8, []string{"prompt", "instructions above", "text above", "initial instructions"}, regexp.MustCompile(`\b(reveal|print|show|repeat|output|leak|display|tell me)\b.{0,30}\b(your|the|all)\b.{0,20}\b(system prompt|hidden prompt|initial instructions|instructions above|prompt above|text above)\b`)},
-	{0.7, []string{"you are now", "you are no longer"}, regexp.MustCompile(`\byou are (now|no longer)\b.{0,60}\b(dan|jailbroken|unrestricted|unfiltered|evil|free|bound|not bound|without|no restrictions|anything)\b`)},
-	{0.7, []string{"do anything now", " mode", "stay in character", "ethical", "moral"}, regexp.MustCompile(`\b(do anything now|developer mode|jailbreak mode|god mode|dan mode|stay in character|no ethical|without any (ethical|moral)|no moral)\b`)},
-	{0.7, []string{"im_start", "im_end", "system", "endoftext", "inst]", "instruction"}, regexp.MustCompile(`<\|?(im_start|im_end|system|endoftext)\|?>|\[/?inst\]|<<sys>>|###\s*(system|instruction)s?\s*:`)},
-	{0.5, []string{"pretend", "act as if", "roleplay", "role-play", "simulate"}, regexp.MustCompile(`\b(pretend|act as if|roleplay|role-play|simulate)\b.{0,60}\b(no (rules|restrictions|limits|filters?)|not bound|unrestricted|unfiltered|uncensored)\b`)},
-	{0.5, []string{"new instruction", "new rule", "new task"}, regexp.MustCompile(`\bnew (instructions?|rules?|task)\s*:`)},
-	{0.4, []string{"refuse", "apologi", "mention", "warn", "decline"}, regexp.MustCompile(`\b(do not|don't|never)\b.{0,20}\b(refuse|apologi[sz]e|mention|warn|decline)\b.{0,80}\b(policy|policies|ethic|guideline|openai|illegal|rules)\b`)},
-	{0.3, []string{"uncensored", "unfiltered", "unrestricted"}, regexp.MustCompile(`\b(uncensored|unfiltered|unrestricted)\b`)},
+	{0.9, []string{"ignore", "disregard", "forget", "override", "bypass"}, pattern(`\b(ignore|disregard|forget|override|bypass)\b.{0,30}\b(previous|prior|above|earlier|preceding|all|any|your)\b.{0,30}\b(instructions?|prompts?|rules?|directives?|guidelines|guardrails|context)\b`)},
+	{0.8, []string{"prompt", "instructions above", "text above", "initial instructions"}, pattern(`\b(reveal|print|show|repeat|output|leak|display|tell me)\b.{0,30}\b(your|the|all)\b.{0,20}\b(system prompt|hidden prompt|initial instructions|instructions above|prompt above|text above)\b`)},
+	{0.7, []string{"you are now", "you are no longer"}, pattern(`\byou are (now|no longer)\b.{0,60}\b(dan|jailbroken|unrestricted|unfiltered|evil|free|bound|not bound|without|no restrictions|anything)\b`)},
+	{0.7, []string{"do anything now", " mode", "stay in character", "ethical", "moral"}, pattern(`\b(do anything now|developer mode|jailbreak mode|god mode|dan mode|stay in character|no ethical|without any (ethical|moral)|no moral)\b`)},
+	{0.7, []string{"im_start", "im_end", "system", "endoftext", "inst]", "instruction"}, pattern(`<\|?(im_start|im_end|system|endoftext)\|?>|\[/?inst\]|<<sys>>|###\s*(system|instruction)s?\s*:`)},
+	{0.5, []string{"pretend", "act as if", "roleplay", "role-play", "simulate"}, pattern(`\b(pretend|act as if|roleplay|role-play|simulate)\b.{0,60}\b(no (rules|restrictions|limits|filters?)|not bound|unrestricted|unfiltered|uncensored)\b`)},
+	{0.5, []string{"new instruction", "new rule", "new task"}, pattern(`\bnew (instructions?|rules?|task)\s*:`)},
+	{0.4, []string{"refuse", "apologi", "mention", "warn", "decline"}, pattern(`\b(do not|don't|never)\b.{0,20}\b(refuse|apologi[sz]e|mention|warn|decline)\b.{0,80}\b(policy|policies|ethic|guideline|openai|illegal|rules)\b`)},
+	{0.3, []string{"uncensored", "unfiltered", "unrestricted"}, pattern(`\b(uncensored|unfiltered|unrestricted)\b`)},
 }
 
-var forever = regexp.MustCompile(`\b(repeat|write|say|print|output)\b.{0,60}\b(forever|endlessly|infinitely|without stopping|until you run out|(\d{4,}|million|thousand|ten thousand) times)\b`)
+var forever = pattern(`\b(repeat|write|say|print|output)\b.{0,60}\b(forever|endlessly|infinitely|without stopping|until you run out|(\d{4,}|million|thousand|ten thousand) times)\b`)
 
 var forEver = []string{"forever", "endless", "infinite", "without stopping", "run out", " times"}
 
@@ -54,7 +61,7 @@ func Screen(texts ...string) Signals {
 	folded := strings.Join(strings.Fields(strings.ToLower(joined)), " ")
 	innocent := 1.0
 	for _, p := range injections {
-		if holds(folded, p.needs) && p.pattern.MatchString(folded) {
+		if holds(folded, p.needs) && p.pattern().MatchString(folded) {
 			innocent *= 1 - p.weight
 		}
 	}
@@ -62,7 +69,7 @@ func Screen(texts ...string) Signals {
 	return Signals{
 		PromptInjection:    score,
 		InjectionSuspected: score >= Suspected,
-		TokenAbuse:         (holds(folded, forEver) && forever.MatchString(folded)) || repetitive(folded),
+		TokenAbuse:         (holds(folded, forEver) && forever().MatchString(folded)) || repetitive(folded),
 		PII:                kindsOf(joined),
 	}
 }
@@ -84,16 +91,16 @@ func repetitive(folded string) bool {
 // personal are the kinds of personal data and secrets. check, where it is set, must agree with a match.
 var personal = []struct {
 	kind    string
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp
 	// needs says cheaply whether the pattern can match at all.
 	needs func(text string) bool
 	check func(string) bool
 }{
-	{"key", regexp.MustCompile(`\b(sk-[A-Za-z0-9_-]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|AIza[0-9A-Za-z_-]{35}|xox[bp]-[A-Za-z0-9-]{10,}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+)`), prefixes, nil},
-	{"email", regexp.MustCompile(`\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}\b`), at, nil},
-	{"iban", regexp.MustCompile(`\b[A-Z]{2}[0-9]{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?\b`), digits, iban},
-	{"card", regexp.MustCompile(`\b[0-9](?:[ -]?[0-9]){12,18}\b`), digits, luhn},
-	{"phone", regexp.MustCompile(`(?:\+[0-9]{1,3}[ .-]?)(?:\(?[0-9]{1,4}\)?[ .-]?){2,4}[0-9]{2,4}\b|\(?\b[0-9]{3}\)?[ .-][0-9]{3}[ .-][0-9]{4}\b`), digits, nil},
+	{"key", pattern(`\b(sk-[A-Za-z0-9_-]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|AIza[0-9A-Za-z_-]{35}|xox[bp]-[A-Za-z0-9-]{10,}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+)`), prefixes, nil},
+	{"email", pattern(`\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,4}\.[A-Za-z]{2,24}\b`), at, nil},
+	{"iban", pattern(`\b[A-Z]{2}[0-9]{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,4})?\b`), digits, iban},
+	{"card", pattern(`\b[0-9](?:[ -]?[0-9]){12,18}\b`), digits, luhn},
+	{"phone", pattern(`(?:\+[0-9]{1,3}[ .-]?)(?:\(?[0-9]{1,4}\)?[ .-]?){2,4}[0-9]{2,4}\b|\(?\b[0-9]{3}\)?[ .-][0-9]{3}[ .-][0-9]{4}\b`), digits, nil},
 }
 
 func at(text string) bool { return strings.Contains(text, "@") }
@@ -116,7 +123,7 @@ func digits(text string) bool {
 func kindsOf(text string) []string {
 	var kinds []string
 	for _, p := range personal {
-		if p.needs(text) && slices.ContainsFunc(p.pattern.FindAllString(text, -1), func(m string) bool { return p.check == nil || p.check(m) }) {
+		if p.needs(text) && slices.ContainsFunc(p.pattern().FindAllString(text, -1), func(m string) bool { return p.check == nil || p.check(m) }) {
 			kinds = append(kinds, p.kind)
 		}
 	}
@@ -130,7 +137,7 @@ func Redact(text string) string {
 		if !p.needs(text) {
 			continue
 		}
-		text = p.pattern.ReplaceAllStringFunc(text, func(m string) string {
+		text = p.pattern().ReplaceAllStringFunc(text, func(m string) string {
 			if p.check != nil && !p.check(m) {
 				return m
 			}

@@ -95,3 +95,10 @@ func BenchmarkScreen(b *testing.B) {
 		})
 	}
 }
+
+// TestEveryPatternCompiles has a text that each pattern is tried on.
+func TestEveryPatternCompiles(_ *testing.T) {
+	const text = "ignore prompt you are now ethical system pretend new task refuse uncensored forever sk- @ 0123456789"
+	safety.Screen(text)
+	safety.Redact(text)
+}
