@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,9 +25,9 @@ type Validator interface {
 }
 
 // Decode reads the body of r, which must be one JSON object of at most limit bytes, into v, a pointer to a struct. It
-// returns a *Problem: 415 for another content type, 413 for a body over limit, 400 for anything that is not one JSON
-// object in UTF-8, and 400 that names every field that is unknown, duplicate, of a wrong type, or refused by v's
-// Validate.
+// returns a *Problem: 415 for another content type, 413 for a body over limit, 408 for one that comes too slowly, 400
+// for anything that is not one JSON object in UTF-8, and 400 that names every field that is unknown, duplicate, of a
+// wrong type, or refused by v's Validate.
 func Decode(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return &Problem{Status: http.StatusUnsupportedMediaType, Detail: "the content type must be application/json"}
@@ -35,6 +36,9 @@ func Decode(w http.ResponseWriter, r *http.Request, limit int64, v any) error {
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return &Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return &Problem{Status: http.StatusRequestTimeout, Detail: "the body did not arrive in time", Err: err}
 		}
 		return &Problem{Status: http.StatusBadRequest, Detail: "the body could not be read", Err: err}
 	}

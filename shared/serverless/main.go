@@ -3,8 +3,10 @@ package serverless
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/env"
@@ -29,9 +31,12 @@ type config struct {
 //
 //	DD_SERVICE, DD_ENV, DD_VERSION   tags of all telemetry; the service is the whole system's when not set
 //	LRCP_LOG_LEVEL                   debug, info, warn or error; info when not set
+//	LRCP_LOG_FILE                    a file that gets the log lines besides standard output; none when not set
 //	LRCP_TIMEOUT                     the longest time for a request; 60s when not set
 //	LRCP_LISTEN                      all, or local for the loopback interface only; not used on Lambda
 //	PORT                             the TCP port; 8080 when not set; not used on Lambda
+//	FUNCTION_TARGET                  the function that the platform means to run; this one when not set
+//	CLOUD_RUN_TIMEOUT_SECONDS        the platform's deadline for a request; it holds besides LRCP_TIMEOUT
 //
 // AWS_LAMBDA_RUNTIME_API, which Lambda sets, chooses between the two platforms.
 func configFrom(e *env.Env, name string) config {
@@ -52,6 +57,12 @@ func configFrom(e *env.Env, name string) config {
 		c.host = "127.0.0.1"
 	}
 	e.Int("PORT", 8080, 1, 65535)
+	// The framework reads this one, and would complain in plain text at each request.
+	e.Int("CLOUD_RUN_TIMEOUT_SECONDS", 3600, 1, 3600)
+	// The framework would serve its only function under any name.
+	if target := e.String("FUNCTION_TARGET", name); target != name {
+		e.Refuse("FUNCTION_TARGET", fmt.Sprintf("is %q, and this binary is the function %q", target, name))
+	}
 	return c
 }
 
@@ -59,17 +70,23 @@ func configFrom(e *env.Env, name string) config {
 // The error of a build that could not use its configuration is reported together with Main's own, as one log line on
 // standard error that names every bad variable; the process then exits with status 1.
 func Main(name string, build func(ctx context.Context, d Deps) (Function, error)) {
-	if err := run(context.Background(), name, os.Getenv, build); err != nil {
-		telemetry.NewLogger(os.Stderr, slog.LevelInfo, name, os.Getenv("DD_ENV"), os.Getenv("DD_VERSION")).
+	lines := openLogFile(strings.TrimSpace(os.Getenv("LRCP_LOG_FILE")), logFileLimit)
+	if err := run(context.Background(), name, os.Getenv, lines, build); err != nil {
+		telemetry.NewLogger(lines.beside(os.Stderr), slog.LevelInfo, name, os.Getenv("DD_ENV"), os.Getenv("DD_VERSION")).
 			Error("function stopped", slog.String("error.message", err.Error()))
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, name string, getenv func(string) string, build func(context.Context, Deps) (Function, error)) error {
+func run(ctx context.Context, name string, getenv func(string) string, lines *logFile, build func(context.Context, Deps) (Function, error)) error {
 	e := env.New(getenv)
 	cfg := configFrom(e, name)
-	log := telemetry.NewLogger(os.Stdout, cfg.level, cfg.service, cfg.env, cfg.version)
+	log := telemetry.NewLogger(lines.beside(os.Stdout), cfg.level, cfg.service, cfg.env, cfg.version)
+	lines.report(func(err error) {
+		// The other logger may hold its lock while it waits for this line.
+		telemetry.NewLogger(os.Stdout, cfg.level, cfg.service, cfg.env, cfg.version).
+			WarnContext(ctx, "log lines go to standard output only", slog.String("error.message", err.Error()))
+	})
 	adoptLibraryLogs(log)
 	out, err := openTelemetry(ctx, cfg, e, log)
 	if err != nil {

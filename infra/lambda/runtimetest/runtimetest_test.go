@@ -76,7 +76,7 @@ func functionEnv(t testing.TB) []string {
 	return []string{
 		"LRCP_STATE=bolt:" + filepath.Join(t.TempDir(), "state.db"),
 		"LRCP_API_KEYS=tests:" + hex.EncodeToString(sum[:]),
-		"DD_ENV=test", "DD_VERSION=1", "DD_ENHANCED_METRICS=false",
+		"LRCP_PROVIDER=embedded", "DD_ENV=test", "DD_VERSION=1", "DD_ENHANCED_METRICS=false",
 	}
 }
 
