@@ -65,7 +65,7 @@ var libraries = []library{
 	{path: "github.com/dlclark/regexp2/v2", in: []string{"infra/assets/schema"}, oneFile: true},
 	{path: "github.com/ua-parser/uap-go", in: []string{"infra/local/ddfake/pipeline"}},
 	{path: "github.com/getkin/kin-openapi", in: []string{"infra/assets/schema"}},
-	{path: "go.yaml.in/yaml/v4", in: []string{"infra/local/scenario", "infra/assets/settings", "infra/assets/check"}},
+	{path: "go.yaml.in/yaml/v4", in: []string{"infra/local/scenario", "infra/assets/settings", "infra/assets/check", "infra/cloudrun/manifest"}},
 	{path: "github.com/alecthomas/kong", in: []string{"scripts"}},
 	{path: "github.com/openai/openai-go/v3", in: []string{"shared/llm/openai"}},
 	{path: "cloud.google.com/go/vertexai", in: []string{"shared/llm/vertexai"}, oneFile: true},
