@@ -43,6 +43,7 @@ func All() []Route {
 		{"diagnosis", http.MethodPost, "/diagnosis/auth", Control},
 		{"diagnosis", http.MethodPost, "/diagnosis/provider", Control},
 		{"insights", http.MethodGet, "/insights", Control},
+		{"probe", http.MethodPost, "/probe", Control},
 		{"qa", http.MethodPost, "/qa", APIKey},
 		{"remediation", http.MethodGet, "/remediation", Control},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/probe"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
 	"github.com/llm-reliability/control-plane/functions/wire/models"
@@ -92,6 +93,10 @@ func (f functions) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	probeHandler, err := f.probe()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/qa", qaHandler)
 	mux.Handle("/completion", completionHandler)
@@ -100,8 +105,9 @@ func (f functions) handler() (http.Handler, error) {
 	mux.Handle("/remediation/", remediationHandler)
 	mux.Handle("/diagnosis/", diagnosisHandler)
 	mux.Handle("/insights", insightsHandler)
+	mux.Handle("/probe", probeHandler)
 	mux.Handle("GET /health", healthOfAll(qaHandler, map[string]http.Handler{
-		"completion": completionHandler, "remediation": remediationHandler, "diagnosis": diagnosisHandler, "insights": insightsHandler,
+		"completion": completionHandler, "remediation": remediationHandler, "diagnosis": diagnosisHandler, "insights": insightsHandler, "probe": probeHandler,
 	}))
 	mux.Handle("/", qaHandler) // answers what has no route as a problem
 	return mux, nil
@@ -197,6 +203,21 @@ func (f functions) insights() (http.Handler, error) {
 		}
 	})
 	return f.wrap("insights", i.Handler(), f.secrets, "", tel), nil
+}
+
+// probe asks the functions of this stack, over its own address.
+func (f functions) probe() (http.Handler, error) {
+	tel, err := f.telemetry("probe")
+	if err != nil {
+		return nil, err
+	}
+	p, err := probe.New(probe.Options{
+		QAURL: f.stack.URL, CompletionURL: f.stack.URL, APIKey: env.Secret(f.stack.APIKey), HTTP: f.stack.HTTP, Telemetry: tel,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f.wrap("probe", p.Handler(), f.secrets, "", tel), nil
 }
 
 // healthOfAll answers as the first handler does, with the health of the others by name. Deployed functions have an address

@@ -3,6 +3,7 @@ package local_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -21,6 +22,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/probe"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
 	"github.com/llm-reliability/control-plane/functions/routes"
@@ -39,6 +41,13 @@ type noMetrics struct{}
 
 func (noMetrics) Scalar(context.Context, []insights.Query, time.Time, time.Time) (map[string]float64, error) {
 	return map[string]float64{}, nil
+}
+
+// nobody is where no request gets an answer.
+type nobody struct{}
+
+func (nobody) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("nobody is here")
 }
 
 const routesSecret = "0123456789-0123456789-0123456789"
@@ -69,6 +78,12 @@ func handlers(t *testing.T) map[string]http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
+	golden, err := probe.New(probe.Options{
+		QAURL: "https://qa.example", CompletionURL: "https://completion.example", APIKey: "k", HTTP: &http.Client{Transport: nobody{}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	secrets, err := serverless.ParseControlSecrets([]env.Secret{routesSecret})
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +102,7 @@ func handlers(t *testing.T) map[string]http.Handler {
 	add("remediation")(remediation.New(remediation.Options{Controller: controller}))
 	add("diagnosis")(diagnosis.New(diagnosis.Options{Backends: diagnosis.Route(backends, embedded.Provider)}))
 	add("insights")(health.Handler(), nil)
+	add("probe")(golden.Handler(), nil)
 	return out
 }
 

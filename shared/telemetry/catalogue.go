@@ -34,6 +34,9 @@ func (m Metric) Percentiles() bool { return m.Kind == Distribution }
 // requestTags are the keys that every metric of a request carries. All are bounded sets: never an ID, never text.
 var requestTags = []string{"function", "endpoint", "model", "provider", "request_type", "outcome", "cache", "tier", "caller"}
 
+// probeTags are the keys of what the probe measures; function is the probe's own.
+var probeTags = []string{"function", "endpoint", "model", "provider"}
+
 func one(b bool) (float64, bool) { return 1, b }
 
 func opt(v *float64) (float64, bool) {
@@ -113,6 +116,11 @@ var catalogue = []Metric{
 			}
 			return tags
 		}},
+	{Name: "llm.probe.run", Kind: Count, Unit: "request", Description: "Golden questions that the probe had to ask.", Tags: probeTags},
+	{Name: "llm.probe.failed", Kind: Count, Unit: "request", Description: "Golden questions without a good answer, by error_type.", Tags: append(slices.Clone(probeTags), "error_type")},
+	{Name: "llm.probe.facts", Kind: Distribution, Unit: "fraction", Description: "Share of the expected facts that an answer to the probe holds, 0 to 1. Only with an answer.", Tags: probeTags},
+	{Name: "llm.probe.groundedness", Kind: Distribution, Unit: "fraction", Description: "Share of an answer to the probe that its document supports, 0 to 1. Only with a document.", Tags: probeTags},
+	{Name: "llm.probe.duration", Kind: Distribution, Unit: "millisecond", Description: "Time from a golden question to its whole answer, as seen over the public URL.", Tags: probeTags},
 	{Name: "llm.telemetry.dropped", Kind: Count, Unit: "item", Description: "What our own telemetry lost, by reason.", Tags: []string{"function", "reason"}},
 	{Name: "product_analytics.endpoint_usage", Kind: Count, Unit: "request", Description: "Use of an endpoint, by outcome and caller.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return 1, true }},

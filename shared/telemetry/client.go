@@ -20,6 +20,8 @@ type Sink interface {
 	Begin(ctx context.Context, name string, header http.Header) (context.Context, Span)
 	// Record makes the spans of an exchange below the span in ctx.
 	Record(ctx context.Context, e *Exchange)
+	// Evaluate submits an evaluation, where the sink has spans that it could be of.
+	Evaluate(e Evaluation)
 	// Emit sends metric points, every one as a distribution.
 	Emit(points []Point)
 	// Event posts an event for people and for the audit trail.
@@ -71,6 +73,17 @@ func Inject(ctx context.Context, header http.Header) {
 	if span, ok := ctx.Value(spanKey{}).(Span); ok {
 		span.Inject(header)
 	}
+}
+
+// Evaluation is a score of the answer to a request that is over, given by somebody who did not serve it. It goes to the span of
+// that request.
+type Evaluation struct {
+	// RequestID is that of the request; without one there is nothing to evaluate.
+	RequestID string
+	// Label names the score, such as "probe_facts".
+	Label string
+	// Score is 0 to 1.
+	Score float64
 }
 
 // Options are the dependencies of a Client.
@@ -158,6 +171,13 @@ func (c *Client) check(metric string, tags []string) error {
 		}
 	}
 	return nil
+}
+
+// Evaluate submits an evaluation.
+func (c *Client) Evaluate(e Evaluation) {
+	if c != nil && e.RequestID != "" {
+		c.opts.Sink.Evaluate(e)
+	}
 }
 
 // Event posts an event.

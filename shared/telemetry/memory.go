@@ -13,6 +13,7 @@ type Memory struct {
 	mu        sync.Mutex
 	spans     int
 	exchanges []*Exchange
+	evals     []Evaluation
 	points    []Point
 	events    []Event
 	ended     []int
@@ -51,6 +52,13 @@ func (m *Memory) Record(_ context.Context, e *Exchange) {
 	m.exchanges = append(m.exchanges, e)
 }
 
+// Evaluate implements Sink.
+func (m *Memory) Evaluate(e Evaluation) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.evals = append(m.evals, e)
+}
+
 // Emit implements Sink.
 func (m *Memory) Emit(points []Point) {
 	m.mu.Lock()
@@ -78,6 +86,13 @@ func (m *Memory) Exchanges() []*Exchange {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.exchanges)
+}
+
+// Evaluations returns what was submitted, oldest first.
+func (m *Memory) Evaluations() []Evaluation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.evals)
 }
 
 // Events returns what was posted, oldest first.

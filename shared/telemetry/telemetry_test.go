@@ -193,6 +193,7 @@ func TestCatalogue(t *testing.T) {
 		"llm.request.time_to_first_token", "llm.cache.hit", "llm.cache.miss", "llm.quality.semantic_similarity", "llm.quality.groundedness",
 		"llm.quality.ungrounded", "llm.safety.block", "llm.safety.prompt_injection", "llm.safety.token_abuse", "llm.health_score",
 		"llm.remediation.applied", "llm.remediation.refused", "llm.remediation.reverted", "llm.remediation.active", "llm.telemetry.dropped",
+		"llm.probe.run", "llm.probe.failed", "llm.probe.facts", "llm.probe.groundedness", "llm.probe.duration",
 		"product_analytics.endpoint_usage", "product_analytics.endpoint_latency", "product_analytics.endpoint_cost", "product_analytics.conversion_value",
 	}
 	if diff := cmp.Diff(want, names, cmpopts.SortSlices(strings.Compare)); diff != "" {
@@ -403,6 +404,17 @@ func TestAdd(t *testing.T) {
 				t.Errorf("log = %s, want %s", log, test.refusal)
 			}
 		})
+	}
+}
+
+func TestAnEvaluationNeedsARequest(t *testing.T) {
+	c, sink, _ := newClient(t)
+	c.Evaluate(telemetry.Evaluation{Label: "facts", Score: 1})
+	c.Evaluate(telemetry.Evaluation{RequestID: "r1", Label: "facts", Score: 0.5})
+	var none *telemetry.Client
+	none.Evaluate(telemetry.Evaluation{RequestID: "r1", Label: "facts"})
+	if diff := cmp.Diff([]telemetry.Evaluation{{RequestID: "r1", Label: "facts", Score: 0.5}}, sink.Evaluations()); diff != "" {
+		t.Errorf("evaluations (-want +got):\n%s", diff)
 	}
 }
 

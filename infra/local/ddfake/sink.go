@@ -54,7 +54,7 @@ func (s *sink) Record(ctx context.Context, e *telemetry.Exchange) {
 		}
 		return intake.LLMSpan{
 			SpanID: strconv.FormatUint(s.spans.Add(1), 10), TraceID: trace, APMTraceID: trace, ParentID: parent, SessionID: e.Session, Name: name, Kind: kind,
-			Status: status, ErrorType: failure, Start: start, Duration: took, Tags: append(e.Tags(), s.tags...),
+			Status: status, ErrorType: failure, Start: start, Duration: took, Tags: append(append(e.Tags(), "request_id:"+e.RequestID), s.tags...),
 		}
 	}
 	root := span("undefined", "workflow", e.Function, e.Start, e.Duration, e.ErrorType)
@@ -85,6 +85,13 @@ func (s *sink) Record(ctx context.Context, e *telemetry.Exchange) {
 		spans = append(spans, llm)
 	}
 	s.intake.AddLLMSpans(spans...)
+}
+
+// Evaluate implements telemetry.Sink.
+func (s *sink) Evaluate(e telemetry.Evaluation) {
+	out := intake.Evaluation{MetricType: "score", Label: e.Label, ScoreValue: &e.Score, TimestampMS: time.Now().UnixMilli(), Tags: s.tags}
+	out.JoinOn.Tag = &intake.JoinTag{Key: "request_id", Value: e.RequestID}
+	s.intake.AddEvaluations(out)
 }
 
 // Emit implements telemetry.Sink.

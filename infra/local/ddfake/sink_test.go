@@ -3,6 +3,7 @@ package ddfake_test
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,10 +34,11 @@ func TestSink(t *testing.T) {
 	}
 	ctx, span := client.Begin(t.Context(), "qa", http.Header{})
 	client.Record(ctx, &telemetry.Exchange{
-		Function: "qa", Start: time.Now(), Duration: time.Second, Outcome: telemetry.OutcomeSuccess, Document: "text", Output: "answer",
+		RequestID: "r-1", Function: "qa", Start: time.Now(), Duration: time.Second, Outcome: telemetry.OutcomeSuccess, Document: "text", Output: "answer",
 		Attempts: []telemetry.Attempt{{Model: "m", ErrorType: "timeout"}, {Model: "n", Usage: &llm.Usage{InputTokens: 2, OutputTokens: 1}}},
 	})
 	client.Event(ctx, telemetry.Event{Title: "Override made\nnow", Text: "é", Type: "success", AggregationKey: "o|1"})
+	client.Evaluate(telemetry.Evaluation{RequestID: "r-1", Label: "facts", Score: 0.5})
 	span.End(http.StatusOK, nil)
 
 	counts := d.Intake().Counts()
@@ -50,7 +52,15 @@ func TestSink(t *testing.T) {
 	if len(timeline) != 1 || timeline[0].Kind != ddfake.KindEvent || timeline[0].Text != "Override made\nnow" {
 		t.Errorf("got timeline %+v, want the event", timeline)
 	}
+	evaluations := d.Intake().Evaluations()
+	if len(evaluations) != 1 || counts.Evaluations != 1 || evaluations[0].Label != "facts" || *evaluations[0].ScoreValue != 0.5 {
+		t.Fatalf("got evaluations %+v, want one", evaluations)
+	}
+	join := evaluations[0].JoinOn.Tag
 	for _, s := range d.Intake().LLMSpans() {
+		if s.Kind == "workflow" && !slices.Contains(s.Tags, join.Key+":"+join.Value) {
+			t.Errorf("the evaluation is of %+v, the workflow has the tags %v", join, s.Tags)
+		}
 		if s.TraceID != span.Trace().TraceID {
 			t.Errorf("span %s: got trace %s, want %s", s.Name, s.TraceID, span.Trace().TraceID)
 		}

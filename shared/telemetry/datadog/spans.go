@@ -71,7 +71,7 @@ func finish(at time.Time, err error) []llmobs.FinishSpanOption {
 
 // tags are the exchange's bounded tags as LLM Observability takes them, and the overrides in force.
 func tags(e *telemetry.Exchange) map[string]string {
-	m := map[string]string{"request_id": e.RequestID}
+	m := map[string]string{requestTag: e.RequestID}
 	for key, value := range map[string]string{
 		"function": e.Function, "endpoint": e.Endpoint, "request_type": string(e.Type), "outcome": string(e.Outcome),
 		"cache": string(e.Cache), "tier": e.Tier, "caller": e.Caller,
@@ -190,6 +190,19 @@ func (s *Sink) evaluate(span *llmobs.WorkflowSpan, e *telemetry.Exchange) {
 	if e.Safety.InjectionSuspected {
 		submit("prompt_injection", e.Safety.PromptInjection)
 	}
+}
+
+// requestTag is the tag by which the workflow span of a request is found.
+const requestTag = "request_id"
+
+// Evaluate implements telemetry.Sink. The evaluation joins the workflow span by its tag, since whoever evaluates does not have the
+// span, which may be another process's. One that the SDK does not take counts as not acknowledged, and so as dropped.
+func (s *Sink) Evaluate(e telemetry.Evaluation) {
+	if !s.config.Enabled || !s.llmobs.Load() {
+		return
+	}
+	s.finished[evaluations].Add(1)
+	llmobs.SubmitEvaluationFromTag(e.Label, e.Score, llmobs.JoinTag{Key: requestTag, Value: e.RequestID})
 }
 
 // plain makes APM spans only.

@@ -86,6 +86,12 @@ type ChatMessage struct {
 	Content string `json:"content"`
 }
 
+// JoinTag names the spans that an evaluation is of by a tag that they have.
+type JoinTag struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
 // Evaluation is one score or verdict about an LLM Observability span.
 type Evaluation struct {
 	JoinOn struct {
@@ -93,10 +99,7 @@ type Evaluation struct {
 			SpanID  string `json:"span_id"`
 			TraceID string `json:"trace_id"`
 		} `json:"span,omitempty"`
-		Tag *struct {
-			Key   string `json:"key"`
-			Value string `json:"value"`
-		} `json:"tag,omitempty"`
+		Tag *JoinTag `json:"tag,omitempty"`
 	} `json:"join_on"`
 	MLApp            string   `json:"ml_app"`
 	TimestampMS      int64    `json:"timestamp_ms"`
@@ -342,11 +345,16 @@ func (in *Intake) takeEvaluations(data []byte) error {
 			return fmt.Errorf("evaluation %d: exactly one join, a label and a metric_type are required", i)
 		}
 	}
+	in.AddEvaluations(envelope.Data.Attributes.Metrics...)
+	return nil
+}
+
+// AddEvaluations takes evaluations that did not come over the wire.
+func (in *Intake) AddEvaluations(evaluations ...Evaluation) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, e := range envelope.Data.Attributes.Metrics {
+	for _, e := range evaluations {
 		in.counts.Evaluations++
 		in.evals.add(e)
 	}
-	return nil
 }

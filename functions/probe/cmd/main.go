@@ -1,0 +1,42 @@
+// Command probe is the deployed function: on Lambda, on Cloud Run, or on this machine.
+package main
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/llm-reliability/control-plane/functions/probe"
+	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/serverless"
+)
+
+func main() { serverless.Main("probe", build) }
+
+// build reads the environment:
+//
+//	LRCP_CONTROL_SECRETS        one bearer secret, or two during a rotation; required
+//	LRCP_PROBE_QA_URL           the address of the function qa; required
+//	LRCP_PROBE_COMPLETION_URL   the address of the function completion; required
+//	LRCP_PROBE_API_KEY          the API key that both let the probe in with; required
+//	LRCP_PROBE_TIMEOUT          the longest time for one question; 20s when not set
+func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
+	e := env.New(d.Getenv)
+	secrets := serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS")
+	opts := probe.Options{
+		QAURL:         probe.URLFromEnv(e, "LRCP_PROBE_QA_URL"),
+		CompletionURL: probe.URLFromEnv(e, "LRCP_PROBE_COMPLETION_URL"),
+		APIKey:        e.RequiredSecret("LRCP_PROBE_API_KEY"),
+		Timeout:       e.Duration("LRCP_PROBE_TIMEOUT", 20*time.Second),
+		Telemetry:     d.Telemetry,
+	}
+	if err := e.Err(); err != nil {
+		return serverless.Function{}, err
+	}
+	f, err := probe.New(opts)
+	if err != nil {
+		return serverless.Function{}, err
+	}
+	job := &serverless.Job{Method: http.MethodPost, Path: "/probe"}
+	return serverless.Function{Handler: f.Handler(), Auth: secrets, Schedule: job}, nil
+}
