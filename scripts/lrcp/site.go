@@ -29,23 +29,22 @@ type site struct {
 	JSON     bool   `name:"json" help:"Everything as JSON."`
 }
 
-// deployer connects a deployer. The keys are DD_API_KEY and DD_APP_KEY.
+// deployer connects a deployer whose values are those of the settings.
 func (s *site) deployer(progress func(deploy.Event)) (*deploy.Deployer, error) {
-	loaded, err := s.load(s.Variant)
-	if err != nil {
-		return nil, err
-	}
 	values, err := settings.Load(s.Settings, os.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	var missing []string
-	for _, name := range []string{"DD_API_KEY", "DD_APP_KEY"} {
-		if os.Getenv(name) == "" {
-			missing = append(missing, name)
-		}
+	return s.connect(values.Lookup, progress)
+}
+
+// connect connects a deployer. The keys are DD_API_KEY and DD_APP_KEY.
+func (s *site) connect(values func(kind, name string) (string, bool), progress func(deploy.Event)) (*deploy.Deployer, error) {
+	loaded, err := s.load(s.Variant)
+	if err != nil {
+		return nil, err
 	}
-	if len(missing) > 0 {
+	if missing := missingKeys(); len(missing) > 0 {
 		return nil, fmt.Errorf("set %s", strings.Join(missing, " and "))
 	}
 	client, err := ddapi.New(ddapi.Options{
@@ -54,17 +53,32 @@ func (s *site) deployer(progress func(deploy.Event)) (*deploy.Deployer, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := s.Site
-	if s.API != "" {
-		name = strings.NewReplacer("://", "-", ":", "-", "/", "-").Replace(s.API)
-	}
+	name := s.name()
 	state, err := deploy.OpenState(statePath(s.State, name), name)
 	if err != nil {
 		return nil, err
 	}
 	return deploy.New(deploy.Options{
-		Client: client, State: state, Site: name, Assets: loaded, Values: values.Lookup, Parallel: s.Parallel, Progress: progress,
+		Client: client, State: state, Site: name, Assets: loaded, Values: values, Parallel: s.Parallel, Progress: progress,
 	})
+}
+
+// name is what the site is called in plans and in the state.
+func (s *site) name() string {
+	if s.API != "" {
+		return strings.NewReplacer("://", "-", ":", "-", "/", "-").Replace(s.API)
+	}
+	return s.Site
+}
+
+// missingKeys are the variables with Datadog's keys that are not set.
+func missingKeys() (missing []string) {
+	for _, name := range []string{"DD_API_KEY", "DD_APP_KEY"} {
+		if os.Getenv(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	return missing
 }
 
 // text is what can be shown to people.

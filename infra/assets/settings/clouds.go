@@ -13,14 +13,14 @@ const (
 	CloudRun = "cloudrun"
 )
 
-// key is one setting of a section.
-type key struct{ name, help string }
+// Key is one setting of a section.
+type Key struct{ Name, Help string }
 
-// keysOf returns the settings that a cloud's section may have.
-func keysOf(cloud string) []key {
+// Keys returns the settings that a cloud's section may have, the most important first.
+func Keys(cloud string) []Key {
 	switch cloud {
 	case Lambda:
-		return []key{
+		return []Key{
 			{"region", "AWS region"},
 			{"dd_api_key_arn", "ARN of the secret with a Datadog API key"},
 			{"dd_app_key_arn", "ARN of the secret with a Datadog application key"},
@@ -71,32 +71,21 @@ func keysOf(cloud string) []key {
 	return nil
 }
 
-// Keys returns the names of the settings that a cloud's section may have, in the order of their importance.
-func Keys(cloud string) []string {
-	var names []string
-	for _, k := range keysOf(cloud) {
-		names = append(names, k.name)
-	}
-	return names
-}
-
 // Cloud returns the settings of a cloud that have a value.
 func (v *Values) Cloud(cloud string) map[string]string {
 	out := map[string]string{}
-	for _, name := range Keys(cloud) {
-		if value := v.first(variablePrefix(cloud), name, v.clouds[cloud]); value != "" {
-			out[name] = value
+	for _, k := range Keys(cloud) {
+		if value := v.first("LRCP_"+strings.ToUpper(cloud)+"_", k.Name, v.clouds[cloud]); value != "" {
+			out[k.Name] = value
 		}
 	}
 	return out
 }
 
-func variablePrefix(cloud string) string { return "LRCP_" + strings.ToUpper(cloud) + "_" }
-
 // checkCloud names the settings of a section that no cloud knows.
 func checkCloud(cloud string, section map[string]string) (problems []error) {
 	for _, name := range slices.Sorted(maps.Keys(section)) {
-		if !slices.Contains(Keys(cloud), name) {
+		if !slices.ContainsFunc(Keys(cloud), func(k Key) bool { return k.Name == name }) {
 			problems = append(problems, fmt.Errorf("%s.%s: there is no such setting", cloud, name))
 		}
 	}

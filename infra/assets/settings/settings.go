@@ -6,7 +6,7 @@
 //	functions:
 //	  qa: https://abc.lambda-url.eu-central-1.on.aws
 //
-// The same file has what a deployment to a cloud needs, in a section for each, with the names of keysOf:
+// The same file has what a deployment to a cloud needs, in a section for each, with the names of Keys:
 //
 //	lambda:
 //	  region: eu-central-1
