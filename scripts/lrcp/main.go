@@ -15,10 +15,11 @@ import (
 
 // commands are the verbs of the program.
 type commands struct {
-	Up     upCommand     `cmd:"" help:"Run every function, and the stand-in for Datadog, until interrupted."`
-	Assets assetsCommand `cmd:"" help:"The Datadog assets: validate, test, plan, apply, destroy, drift, import."`
-	Deploy deployCommand `cmd:"" help:"The functions and the assets, to a cloud: lambda or cloudrun."`
-	Demo   demoCommand   `cmd:"" help:"Play the failures and their remedies, and say whether every loop closed and reverted."`
+	Up      upCommand      `cmd:"" help:"Run every function, and the stand-in for Datadog, until interrupted."`
+	Assets  assetsCommand  `cmd:"" help:"The Datadog assets: validate, test, plan, apply, destroy, drift, import."`
+	Deploy  deployCommand  `cmd:"" help:"The functions and the assets, to a cloud: lambda or cloudrun."`
+	Demo    demoCommand    `cmd:"" help:"Play the failures and their remedies, and say whether every loop closed and reverted."`
+	Package packageCommand `cmd:"" help:"Build the zips of the functions for Lambda, twice the same bytes, and package serverless.yml without credentials."`
 }
 
 func main() {

@@ -40,6 +40,26 @@ func Placeholders() map[string]string {
 	return params
 }
 
+// Installed says what must be installed before a folder can be packaged; nil when all is.
+func Installed(dir string) error {
+	_, err := installed(dir)
+	return err
+}
+
+// installed returns the path of npx.
+func installed(dir string) (string, error) {
+	npx, err := exec.LookPath("npx")
+	if err != nil {
+		return "", fmt.Errorf("package: Node 20.19 or later is needed, https://nodejs.org has it: %w", err)
+	}
+	for _, module := range []string{"osls", "serverless-plugin-datadog"} {
+		if _, err := os.Stat(filepath.Join(dir, "node_modules", module)); err != nil {
+			return "", fmt.Errorf("package: %s is not installed, `make node_modules` installs it: %w", module, err)
+		}
+	}
+	return npx, nil
+}
+
 // Package runs osls, which asks neither AWS nor the network, and returns the CloudFormation template that it makes.
 func Package(ctx context.Context, o PackageOptions) ([]byte, error) {
 	o.Dir, o.Stage, o.Region = cmp.Or(o.Dir, "."), cmp.Or(o.Stage, "dev"), cmp.Or(o.Region, "us-east-1")
@@ -48,14 +68,9 @@ func Package(ctx context.Context, o PackageOptions) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("package: %w", err)
 	}
-	npx, err := exec.LookPath("npx")
+	npx, err := installed(o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("package: Node 20.19 or later is needed, https://nodejs.org has it: %w", err)
-	}
-	for _, module := range []string{"osls", "serverless-plugin-datadog"} {
-		if _, err := os.Stat(filepath.Join(o.Dir, "node_modules", module)); err != nil {
-			return nil, fmt.Errorf("package: %s is not installed, `make node_modules` installs it: %w", module, err)
-		}
+		return nil, err
 	}
 	args := []string{"--no-install", "osls", "package", "--stage", o.Stage, "--region", o.Region, "--package", out}
 	for _, name := range slices.Sorted(maps.Keys(o.Params)) {
