@@ -67,6 +67,9 @@ type Action string
 
 // The actions.
 const (
+	// None is of a step that this deployment does not need. It is not shown.
+	None Action = ""
+
 	Create    Action = "create"
 	Update    Action = "update"
 	Delete    Action = "delete"
@@ -95,7 +98,7 @@ type Step struct {
 	// it must bear that what earlier steps make is not there yet.
 	Plan func(ctx context.Context) (Change, error)
 	// Do carries the change out. When it is nil, the commands of the change are run in order. It is not called for a change
-	// that is Unchanged, and must be safe to repeat.
+	// that is None or Unchanged, and must be safe to repeat.
 	Do func(ctx context.Context, change Change) error
 }
 
@@ -107,6 +110,9 @@ type Planned struct {
 
 // Plan is what a deployment would do, in order.
 type Plan []Planned
+
+// idle is whether there is nothing to do.
+func (s Planned) idle() bool { return s.Action == None || s.Action == Unchanged }
 
 // Look plans the steps.
 func Look(ctx context.Context, steps []Step) (Plan, error) {
@@ -123,7 +129,7 @@ func Look(ctx context.Context, steps []Step) (Plan, error) {
 
 // Empty reports whether nothing would change.
 func (p Plan) Empty() bool {
-	return !slices.ContainsFunc(p, func(s Planned) bool { return s.Action != Unchanged && s.Action != Check })
+	return !slices.ContainsFunc(p, func(s Planned) bool { return !s.idle() && s.Action != Check })
 }
 
 // signs stand before the actions.
@@ -136,6 +142,9 @@ func (p Plan) Text(commands bool) string {
 	count := map[Action]int{}
 	var notes []string
 	for _, s := range p {
+		if s.Action == None {
+			continue
+		}
 		count[s.Action]++
 		fmt.Fprintf(&b, "%s %s %s\n", signs[s.Action], s.Action, s.Name)
 		for _, line := range s.Details {
@@ -175,7 +184,7 @@ type Report struct {
 func (p Plan) Apply(ctx context.Context, runner Runner, tell func(Planned)) Report {
 	report := Report{Done: []string{}}
 	for i, s := range p {
-		if s.Action == Unchanged {
+		if s.idle() {
 			continue
 		}
 		err := context.Cause(ctx)
@@ -186,7 +195,7 @@ func (p Plan) Apply(ctx context.Context, runner Runner, tell func(Planned)) Repo
 		if err != nil {
 			report.Failed, report.Err = s.Name, err
 			for _, left := range p[i+1:] {
-				if left.Action != Unchanged {
+				if !left.idle() {
 					report.Left = append(report.Left, left.Name)
 				}
 			}

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 			os.Exit(3)
 		}
 		os.Exit(0)
+	case "env":
+		fmt.Println(os.Getenv("KEPT") + os.Getenv("HIDDEN_KEY"))
+		os.Exit(0)
 	case "fail":
 		fmt.Fprintln(os.Stderr, strings.Repeat("early words ", 400)+"NoSuchStack: it is not there")
 		os.Exit(4)
@@ -65,7 +68,7 @@ func step(name string, action deploy.Action, commands ...string) deploy.Step {
 
 func TestApply(t *testing.T) {
 	steps := []deploy.Step{
-		step("table", deploy.Unchanged, "never"), step("stack", deploy.Create, "one", "two"),
+		step("remains", deploy.None, "never"), step("table", deploy.Unchanged, "never"), step("stack", deploy.Create, "one", "two"),
 		step("role", deploy.Update, "three"), step("health", deploy.Check, "four"),
 	}
 	tests := map[string]struct {
@@ -144,6 +147,7 @@ func TestPlanText(t *testing.T) {
 		}},
 	}
 	plan, err := deploy.Look(t.Context(), []deploy.Step{
+		step("remains", deploy.None),
 		step("table", deploy.Unchanged),
 		{Name: "secret", Plan: func(context.Context) (deploy.Change, error) { return secret, nil }},
 	})
@@ -163,8 +167,8 @@ Plan: 1 to create, 0 to update, 0 to delete, 1 unchanged.
 	if text := plan.Text(false); strings.Contains(text, "$") {
 		t.Errorf("commands that nobody asked for:\n%s", text)
 	}
-	if plan.Empty() || !plan[:1].Empty() || !strings.HasSuffix(plan[:1].Text(false), "Nothing to change.\n") {
-		t.Errorf("the first step changes nothing, both do: %v, %v", plan[:1].Empty(), plan.Empty())
+	if plan.Empty() || !plan[:2].Empty() || !strings.HasSuffix(plan[:2].Text(false), "Nothing to change.\n") {
+		t.Errorf("two steps change nothing, three do: %v, %v", plan[:2].Empty(), plan.Empty())
 	}
 }
 
@@ -206,6 +210,11 @@ func TestExec(t *testing.T) {
 	}
 	if len(traced) != 1 || !strings.Contains(traced[0], "'b c'") {
 		t.Errorf("traced %q", traced)
+	}
+	t.Setenv("KEPT", "kept")
+	t.Setenv("HIDDEN_KEY", "s3cret")
+	if out, err = (deploy.Exec{Hide: []string{"HIDDEN_"}}).Run(t.Context(), self(t, "env")); err != nil || string(out) != "kept\n" {
+		t.Errorf("environment %q, error %v", out, err)
 	}
 	_, err = runner.Run(t.Context(), self(t, "fail"))
 	if ended, ok := errors.AsType[*exec.ExitError](err); !ok || ended.ExitCode() != 4 {

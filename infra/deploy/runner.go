@@ -107,6 +107,8 @@ type Exec struct {
 	Stderr io.Writer
 	// Trace, when it is set, is told of each command before it runs.
 	Trace func(Command)
+	// Hide are beginnings of the names of variables that the tools do not get from this process's environment.
+	Hide []string
 }
 
 // Bounds of a process: how long it has to end after an interrupt, and how much of its last words an error keeps.
@@ -131,7 +133,7 @@ func (e Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	if cmd.Dir == "" {
 		cmd.Dir = e.Dir
 	}
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), e.hidden), c.Env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = grace
 	if c.Stdin != nil {
@@ -153,6 +155,11 @@ func (e Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 		return nil, &CommandError{Command: c, Stderr: strings.TrimSpace(string(last)), Err: err}
 	}
 	return stdout.Bytes(), nil
+}
+
+// hidden reports whether a variable, as NAME=value, is kept from the tools.
+func (e Exec) hidden(pair string) bool {
+	return slices.ContainsFunc(e.Hide, func(prefix string) bool { return strings.HasPrefix(pair, prefix) })
 }
 
 // tail keeps the end of what is written to it.

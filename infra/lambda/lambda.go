@@ -49,6 +49,8 @@ type Options struct {
 type Target struct {
 	opts  Options
 	stack string
+	// account is known when the requirements were looked at.
+	account string
 }
 
 var _ deploy.Target = (*Target)(nil)
@@ -149,9 +151,15 @@ func (t *Target) secrets() (names []string, wrong []deploy.Problem) {
 
 // cloudRequirements asks AWS.
 func (t *Target) cloudRequirements(ctx context.Context, arns []string) (problems []deploy.Problem) {
-	if _, err := t.aws(ctx, "sts", "get-caller-identity"); err != nil {
+	out, err := t.aws(ctx, "sts", "get-caller-identity")
+	var caller struct{ Account string }
+	if err == nil {
+		err = json.Unmarshal(out, &caller)
+	}
+	if err != nil {
 		return []deploy.Problem{{What: "no AWS credentials that work: " + reason(err), Fix: "aws configure, aws sso login, or AWS_PROFILE"}}
 	}
+	t.account = caller.Account
 	for _, name := range arns {
 		arn := t.opts.Params[name]
 		out, err := t.awsIn(ctx, arnForm.FindStringSubmatch(arn)[1], "secretsmanager", "describe-secret", "--secret-id", arn)
@@ -206,7 +214,7 @@ func (t *Target) packageDir() string { return filepath.Join("build", "package", 
 func (t *Target) Prepare(ctx context.Context) error {
 	_, err := bundle.Build(ctx, bundle.Options{
 		Dir: t.opts.Root, Out: t.zips(), Functions: t.opts.Functions,
-		Progress: func(function string) { t.opts.Tell("building " + function) },
+		Progress: func(function string) { t.opts.Tell("building ./functions/" + function + "/cmd") },
 	})
 	if err != nil {
 		return err
@@ -225,7 +233,11 @@ func (t *Target) osls(verb string) deploy.Command {
 	for _, name := range slices.Sorted(maps.Keys(t.opts.Params)) {
 		args = append(args, "--param", name+"="+t.opts.Params[name])
 	}
-	return deploy.Command{Name: "npx", Args: args, Dir: t.opts.Root}
+	c := deploy.Command{Name: "npx", Args: args}
+	if t.opts.Root != "." {
+		c.Dir = t.opts.Root
+	}
+	return c
 }
 
 // aws runs the aws command in the region, and returns what it said as JSON.

@@ -100,7 +100,7 @@ func (t *Target) Steps() []deploy.Step {
 func (t *Target) planClear(ctx context.Context) (deploy.Change, error) {
 	s, err := t.settled(ctx)
 	if err != nil || !s.dead() {
-		return deploy.Change{Action: deploy.Unchanged}, err
+		return deploy.Change{Action: deploy.None}, err
 	}
 	return deploy.Change{
 		Action: deploy.Delete, Details: []string{"its creation or deletion failed: " + s.StackStatus},
@@ -144,8 +144,12 @@ func (t *Target) planStack(ctx context.Context) (deploy.Change, error) {
 	if len(change.Details) == 0 {
 		return deploy.Change{Action: deploy.Unchanged}, nil
 	}
+	change.Details = slices.Insert(change.Details, 0, t.where())
 	return change, nil
 }
+
+// where says where the stack is: the same stage may be in several accounts.
+func (t *Target) where() string { return fmt.Sprintf("in account %s, %s", t.account, t.opts.Region) }
 
 // changedCode compares the zips with the code that runs, for functions that both templates have.
 func (t *Target) changedCode(ctx context.Context, old, generated []byte) (lines []string, err error) {
@@ -249,6 +253,7 @@ func (t *Target) planDestroy(ctx context.Context) (deploy.Change, error) {
 		change.Notes = append(change.Notes, leftBehind(t.opts.Region, r.ResourceType, r.PhysicalResourceId))
 	}
 	slices.Sort(change.Details)
+	change.Details = slices.Insert(change.Details, 0, t.where())
 	return change, nil
 }
 

@@ -77,7 +77,7 @@ type deployment struct {
 	Variant    string        `help:"Where log archives are: s3 or gcs; that of the cloud when not given." enum:"s3,gcs," default:"" env:"LRCP_ARCHIVE_STORE"`
 	Version    string        `help:"What the functions say about their version; that of git when not given."`
 	Wait       time.Duration `help:"How long to wait for the functions to answer." default:"2m"`
-	Root       string        `help:"Root of the repository." default:"." type:"existingdir"`
+	Root       string        `help:"Root of the repository." default:"."`
 }
 
 // stageForm is the form of a stage: it becomes part of the names of many things, of which each cloud has its rules.
@@ -119,7 +119,7 @@ func (d *deployment) deploy(ctx context.Context, talk conversation, cloud string
 	}
 	// What the tools say is shown while they change something. What they say while they look is theirs, but for errors.
 	loud := &gate{out: talk.out}
-	runner := deploy.Exec{Stderr: loud}
+	runner := deploy.Exec{Stderr: loud, Hide: []string{"LRCP_SECRET_", "DD_API_KEY=", "DD_APP_KEY="}}
 	if d.DryRun {
 		runner.Trace = func(c deploy.Command) { fmt.Fprintf(talk.out, "$ %s\n", c) }
 	}

@@ -199,13 +199,14 @@ func answers(ctx context.Context, url, key string) error {
 	if err != nil {
 		return err
 	}
+	if status == http.StatusUnauthorized {
+		return fmt.Errorf("POST /qa refuses LRCP_SECRET_API_KEY: %w", errFinal)
+	}
 	var doc struct{ Answer, Detail string }
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return fmt.Errorf("POST /qa: status %d, and no JSON", status)
 	}
 	switch {
-	case status == http.StatusUnauthorized:
-		return fmt.Errorf("POST /qa refuses LRCP_SECRET_API_KEY: %w", errFinal)
 	case status != http.StatusOK:
 		return fmt.Errorf("POST /qa: status %d: %s", status, doc.Detail)
 	case doc.Answer == "":
