@@ -6,29 +6,39 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/DataDog/datadog-lambda-go"
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdaurl"
+
+	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
 
 // sigtermTimeout bounds the work after SIGTERM; Lambda kills the process half a second after it.
 const sigtermTimeout = 400 * time.Millisecond
 
-// serveLambda serves h until Lambda ends the process. It wraps a function and not a lambda.Handler: Datadog's wrapper
-// for the latter reads a streamed response to its end before it sends the first byte.
-func serveLambda(h http.Handler, s *scheduled, out output, log *slog.Logger, closeAll func(context.Context) error) {
-	wrapped := ddlambda.WrapFunction(dispatch(h, s), &ddlambda.Config{
+// invoke answers one event.
+type invoke = func(context.Context, json.RawMessage) (any, error)
+
+// serveLambda answers events until Lambda ends the process. Datadog's wrapper is around a function and not a
+// lambda.Handler: that for the latter reads a streamed response to its end before it sends the first byte.
+func serveLambda(answer invoke, out output, t *telemetry.Client, log *slog.Logger, closeAll func(context.Context) error) error {
+	wrapped, ok := ddlambda.WrapFunction(answer, &ddlambda.Config{
 		DDTraceEnabled: out.traced,
 		TracerOptions:  out.tracerOptions,
-	})
-	lambda.StartWithOptions(wrapped, lambda.WithEnableSIGTERM(func() {
+	}).(invoke)
+	if !ok {
+		return errors.New("datadog's wrapper returned a function of another type than ours")
+	}
+	lambda.StartWithOptions(flushed(wrapped, out.invoked, t), lambda.WithEnableSIGTERM(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sigtermTimeout)
 		defer cancel()
 		if err := closeAll(ctx); err != nil {
@@ -37,6 +47,46 @@ func serveLambda(h http.Handler, s *scheduled, out output, log *slog.Logger, clo
 		// The runtime client does not stop by itself, and would be killed.
 		os.Exit(0)
 	}))
+	return nil
+}
+
+// flushed ends each response only when the telemetry of the invocation was acknowledged, or the flush has given up. The
+// flush around the handler is not enough: the wrapper's own span, the root of the trace, ends outside of it.
+func flushed(next invoke, invoked func(), t *telemetry.Client) invoke {
+	return func(ctx context.Context, event json.RawMessage) (any, error) {
+		answer, err := next(ctx, event)
+		invoked()
+		if stream, ok := answer.(*events.LambdaFunctionURLStreamingResponse); ok && stream != nil {
+			// The wrapper is done at the first byte, the handler at the last.
+			stream.Body = &flushedBody{stream.Body, sync.OnceFunc(func() { t.Flush(ctx) })}
+			return stream, err
+		}
+		t.Flush(ctx)
+		return answer, err
+	}
+}
+
+// flushedBody flushes before it says that it is at its end.
+type flushedBody struct {
+	io.Reader
+	flush func()
+}
+
+// Read implements io.Reader.
+func (b *flushedBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil {
+		b.flush()
+	}
+	return n, err
+}
+
+// Close ends the handler's writes; the runtime client asks for it when nobody reads the response any more.
+func (b *flushedBody) Close() error {
+	if c, ok := b.Reader.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // direct is the payload of a direct invocation, which Datadog's action for Lambda sends.
@@ -60,7 +110,7 @@ type directResponse struct {
 //
 // Lambda makes the event of a function URL, and only that has a requestContext: what its caller sends is in strings below
 // headers and body, so that no request can be taken for another kind.
-func dispatch(h http.Handler, s *scheduled) func(context.Context, json.RawMessage) (any, error) {
+func dispatch(h http.Handler, s *scheduled) invoke {
 	serveURL := lambdaurl.Wrap(h)
 	return func(ctx context.Context, event json.RawMessage) (any, error) {
 		var kind struct {

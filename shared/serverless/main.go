@@ -115,8 +115,7 @@ func run(ctx context.Context, name string, getenv func(string) string, lines *lo
 		return errors.Join(append(errs, out.close(ctx))...)
 	}
 	if cfg.lambda {
-		serveLambda(h, jobs, out, log, closeAll)
-		return nil
+		return serveLambda(dispatch(h, jobs), out, client, log, closeAll)
 	}
 	return serveHTTP(ctx, h, cfg, log, closeAll)
 }

@@ -20,7 +20,9 @@ type output struct {
 	// traced is whether Datadog's Lambda wrapper starts the tracer, with tracerOptions.
 	traced        bool
 	tracerOptions []tracer.StartOption
-	close         func(ctx context.Context) error
+	// invoked tells that an invocation has come out of that wrapper.
+	invoked func()
+	close   func(ctx context.Context) error
 }
 
 // openTelemetry starts the delivery to the Datadog agent beside the function: the Lambda extension, the Cloud Run sidecar,
@@ -42,5 +44,7 @@ func openTelemetry(ctx context.Context, cfg config, e *env.Env, log *slog.Logger
 	}
 	c.Function, c.Logger, c.StartedByWrapper = cfg.name, log, cfg.lambda
 	sink := datadog.Start(ctx, c)
-	return output{sink: sink, traced: cfg.lambda && c.Enabled, tracerOptions: sink.TracerOptions(), close: sink.Close}, nil
+	return output{
+		sink: sink, traced: cfg.lambda && c.Enabled, tracerOptions: sink.TracerOptions(), invoked: sink.Invoked, close: sink.Close,
+	}, nil
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -22,10 +25,13 @@ type Extension struct {
 
 	server *httptest.Server
 	udp    *net.UDPConn
-
-	mu     sync.Mutex
-	posts  []Post
 	synced chan struct{}
+
+	mu        sync.Mutex
+	pending   map[string]int // by path
+	posts     []Post
+	calls     []Call
+	telemetry [][]byte
 }
 
 // Post is one request to the extension that carried data.
@@ -36,6 +42,15 @@ type Post struct {
 	Status                 int
 }
 
+// Call is one request of Datadog's wrapper about an invocation. It stays inside of the sandbox: the extension takes from it
+// what the invocation's span needs, and the payload itself only when it is told to capture it.
+type Call struct {
+	Path   string
+	Header http.Header
+	Body   []byte
+	At     time.Time
+}
+
 // sentinel is a datagram that Sync sends to itself; it is no message of the protocol.
 const sentinel = "runtimetest.sync"
 
@@ -43,27 +58,71 @@ const sentinel = "runtimetest.sync"
 // does not wait for an answer is seen not to.
 func StartExtension(t testing.TB, delay time.Duration) *Extension {
 	t.Helper()
+	return startExtension(t, delay, "127.0.0.1:0", "127.0.0.1:0")
+}
+
+// The ports of the extension: what Datadog's libraries call when they are told nothing else.
+const (
+	lifecycleAddr = "127.0.0.1:8124"
+	dogstatsdAddr = "127.0.0.1:8125"
+	agentAddr     = "127.0.0.1:8126"
+)
+
+// StartLayer starts an Extension on the ports that it has on Lambda, with the routes by which Datadog's wrapper tells it
+// of invocations. The ports are not free on any machine: this is for a network of the test's own, see InSandbox.
+func StartLayer(t testing.TB, delay time.Duration) *Extension {
+	t.Helper()
+	e := startExtension(t, delay, agentAddr, dogstatsdAddr)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(e.lifecycle))
+	listenAt(t, server, lifecycleAddr)
+	return e
+}
+
+func startExtension(t testing.TB, delay time.Duration, agent, statsd string) *Extension {
+	t.Helper()
 	in, err := intake.New(intake.Options{Metrics: ignored{}, Now: time.Now, Profile: intake.Extension})
 	if err != nil {
 		t.Fatal(err)
 	}
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	addr, err := net.ResolveUDPAddr("udp", statsd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &Extension{Intake: in, udp: udp, synced: make(chan struct{}, 1)}
-	e.server = httptest.NewServer(e.record(in.Agent(), delay))
+	udp, err := net.ListenUDP("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Extension{Intake: in, udp: udp, synced: make(chan struct{}, 1), pending: map[string]int{}}
+	e.server = httptest.NewUnstartedServer(e.record(in.Agent(), delay))
 	var reading sync.WaitGroup
 	reading.Go(e.readDatagrams)
 	t.Cleanup(func() {
-		e.server.CloseClientConnections()
-		e.server.Close()
 		if err := udp.Close(); err != nil {
 			t.Errorf("close DogStatsD: %v", err)
 		}
 		reading.Wait()
 	})
+	listenAt(t, e.server, agent)
 	return e
+}
+
+// listenAt starts the server on addr, until the test ends.
+func listenAt(t testing.TB, server *httptest.Server, addr string) {
+	t.Helper()
+	var config net.ListenConfig
+	l, err := config.Listen(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server.Listener = l
+	server.Start()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
 }
 
 // Env returns the variables that make a function use this extension.
@@ -80,6 +139,35 @@ func (e *Extension) Posts() []Post {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.posts)
+}
+
+// Pending returns the paths of the posts that have come and are not answered yet.
+func (e *Extension) Pending() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.pending))
+}
+
+func (e *Extension) count(path string, n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.pending[path] += n; e.pending[path] == 0 {
+		delete(e.pending, path)
+	}
+}
+
+// Calls returns what the wrapper has told about invocations.
+func (e *Extension) Calls() []Call {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.calls)
+}
+
+// Telemetry returns everything that was sent to leave the sandbox, as it came: the bodies of posts, and datagrams.
+func (e *Extension) Telemetry() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return bytes.Join(e.telemetry, []byte("\n"))
 }
 
 // Sync waits until every datagram that was sent before has been taken in.
@@ -108,6 +196,13 @@ func (e *Extension) record(next http.Handler, delay time.Duration) http.Handler 
 			return
 		}
 		post := Post{Path: r.URL.Path, Received: time.Now()}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client is gone
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		e.count(r.URL.Path, 1)
+		defer e.count(r.URL.Path, -1)
 		answer := httptest.NewRecorder()
 		next.ServeHTTP(answer, r)
 		select {
@@ -118,12 +213,29 @@ func (e *Extension) record(next http.Handler, delay time.Duration) http.Handler 
 		post.Status, post.Acknowledged = answer.Code, time.Now()
 		e.mu.Lock()
 		e.posts = append(e.posts, post)
+		e.telemetry = append(e.telemetry, body)
 		e.mu.Unlock()
 		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
 		w.WriteHeader(answer.Code)
 		// A client that is gone did not want the answer.
 		_, _ = w.Write(answer.Body.Bytes())
 	})
+}
+
+// lifecycle answers as the extension does: it makes the trace that the function's spans belong to.
+func (e *Extension) lifecycle(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client is gone
+	}
+	e.mu.Lock()
+	e.calls = append(e.calls, Call{r.URL.Path, r.Header.Clone(), body, time.Now()})
+	n := len(e.calls)
+	e.mu.Unlock()
+	if r.URL.Path == "/lambda/start-invocation" {
+		w.Header().Set("X-Datadog-Trace-Id", strconv.Itoa(1000+n))
+		w.Header().Set("X-Datadog-Sampling-Priority", "1")
+	}
 }
 
 func (e *Extension) readDatagrams() {
@@ -137,7 +249,11 @@ func (e *Extension) readDatagrams() {
 			e.synced <- struct{}{}
 			continue
 		}
-		e.Intake.Datagram(bytes.Clone(buf[:n]))
+		datagram := bytes.Clone(buf[:n])
+		e.mu.Lock()
+		e.telemetry = append(e.telemetry, datagram)
+		e.mu.Unlock()
+		e.Intake.Datagram(datagram)
 	}
 }
 

@@ -1,9 +1,12 @@
 package runtimetest
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
@@ -26,6 +29,39 @@ func Build(ctx context.Context, dir, pkg string) (string, error) {
 		return "", fmt.Errorf("build %s: %w: %s", pkg, err, out)
 	}
 	return binary, nil
+}
+
+// Unpack writes the files of a function's zip into dir, with their modes, as Lambda does.
+func Unpack(zipped []byte, dir string) error {
+	files, err := zip.NewReader(bytes.NewReader(zipped), int64(len(zipped)))
+	if err != nil {
+		return fmt.Errorf("read zip: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as on Lambda
+		return fmt.Errorf("unpack zip: %w", err)
+	}
+	for _, file := range files.File {
+		if err := unpack(file, dir); err != nil {
+			return fmt.Errorf("unpack %s: %w", file.Name, err)
+		}
+	}
+	return nil
+}
+
+func unpack(file *zip.File, dir string) error {
+	if !filepath.IsLocal(file.Name) {
+		return errors.New("it would be outside of the folder")
+	}
+	in, err := file.Open()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(filepath.Join(dir, file.Name), os.O_CREATE|os.O_WRONLY|os.O_EXCL, file.Mode())
+	if err != nil {
+		return errors.Join(err, in.Close())
+	}
+	_, err = io.Copy(out, in) //nolint:gosec // the zip is our own
+	return errors.Join(err, in.Close(), out.Close())
 }
 
 // Process is a running binary.
@@ -67,8 +103,33 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
-// Terminate asks the process to end, as both platforms do.
+// Terminate asks the process to end, as both platforms do. A frozen one has to continue first.
 func (p *Process) Terminate() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
+
+// Stop freezes the process, and returns when it runs no more.
+func (p *Process) Stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("stop the process: %w", err)
+	}
+	for tick := time.Tick(100 * time.Microsecond); ; {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+		if err != nil {
+			return fmt.Errorf("see the process stop: %w", err)
+		}
+		// The state is behind the name of the binary, which is in parentheses.
+		if _, state, _ := bytes.Cut(stat, []byte(") ")); len(state) > 0 && state[0] == 'T' {
+			return nil
+		}
+		select {
+		case <-tick:
+		case <-p.exited:
+			return errors.New("see the process stop: it is gone")
+		}
+	}
+}
+
+// Continue ends a freeze.
+func (p *Process) Continue() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Wait waits until the process is gone and returns its exit code, -1 when a signal ended it.
 func (p *Process) Wait(ctx context.Context) (int, error) {

@@ -1,6 +1,7 @@
 // Package runtimetest runs the binary of a function as Lambda runs it: as a process of its own, behind the Runtime API
 // and next to Datadog's extension. Both are stand-ins that record what arrives and when. It is for tests and
-// benchmarks only. It does not freeze the process between invocations and does not limit its memory.
+// benchmarks only. It does not limit memory or CPU. A freeze stops the process, but not the clock that it sees afterwards,
+// and leaves its connections as they are: what minutes of it do to leases, tokens and sockets is not seen here.
 //
 // The Runtime API is documented at https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html.
 package runtimetest
@@ -37,6 +38,7 @@ type Runtime struct {
 	ready     chan struct{} // closed at the first call of next
 	readyAt   time.Time
 	initError string
+	frozen    *Process
 }
 
 // StartRuntime starts a Runtime that stops when the test ends. Processes that use it must be stopped before.
@@ -82,10 +84,31 @@ func (r *Runtime) Ready(ctx context.Context) (time.Time, error) {
 	}
 }
 
+// Freeze makes the freeze a part of every invocation from now on: the process is stopped as soon as its response has
+// ended, and goes on with the next event. It is for one event after the other.
+func (r *Runtime) Freeze(p *Process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.frozen = p
+}
+
+func (r *Runtime) freeze() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.frozen == nil {
+		return nil
+	}
+	return r.frozen.Stop()
+}
+
 // Invoke hands an event to the function, which takes it when it has answered those before.
 func (r *Runtime) Invoke(event []byte) *Invocation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.frozen != nil {
+		// One that is gone takes no event, and who waits for the invocation says so.
+		_ = r.frozen.Continue()
+	}
 	r.count++
 	inv := &Invocation{id: "invocation-" + strconv.Itoa(r.count), event: event, changed: make(chan struct{})}
 	r.open[inv.id] = inv
@@ -137,11 +160,15 @@ func (r *Runtime) finish(w http.ResponseWriter, req *http.Request) {
 			inv.update(func(o *Outcome) { o.Chunks = append(o.Chunks, Chunk{Data: data, At: now}) })
 		}
 		if err != nil {
+			frozen := r.freeze()
 			inv.update(func(o *Outcome) {
 				o.Ended = now
 				o.ErrorType = req.Trailer.Get("Lambda-Runtime-Function-Error-Type")
 				if !errors.Is(err, io.EOF) {
 					o.ErrorType = "broken off: " + err.Error()
+				}
+				if frozen != nil {
+					o.ErrorType = "not frozen: " + frozen.Error()
 				}
 			})
 			break

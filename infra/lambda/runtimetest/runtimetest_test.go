@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-reliability/control-plane/infra/lambda/bundle"
 	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
 
 	// What the binaries are built from, so that go test runs anew, and does not repeat its last result, when it changes.
@@ -30,6 +31,7 @@ const (
 	hello      = "./testdata/hello"
 )
 
+// binaries holds what was built. A test that runs in a sandbox finds there what the outer process has built.
 var binaries struct {
 	dir string
 
@@ -37,14 +39,19 @@ var binaries struct {
 	paths map[string]string // by package
 }
 
+const binariesDir = "RUNTIMETEST_BINARIES"
+
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "runtimetest")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+		dir := os.Getenv(binariesDir)
+		if dir == "" {
+			var err error
+			if dir, err = os.MkdirTemp("", "runtimetest"); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			defer os.RemoveAll(dir)
 		}
-		defer os.RemoveAll(dir)
 		binaries.dir, binaries.paths = dir, map[string]string{}
 		return m.Run()
 	}())
@@ -64,6 +71,28 @@ func binary(t testing.TB, pkg string) string {
 	return binaries.paths[pkg]
 }
 
+// bootstrap is the binary of pkg as Lambda gets and starts it: out of a zip.
+func bootstrap(t testing.TB, pkg string) string {
+	t.Helper()
+	dir := filepath.Join(binaries.dir, "task", filepath.Base(filepath.Dir(pkg)))
+	path := filepath.Join(dir, bundle.Name)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	content, err := os.ReadFile(binary(t, pkg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	zipped, err := bundle.Zip(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := runtimetest.Unpack(zipped, dir); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // delay is how long the extension takes to answer a post.
 const delay = 20 * time.Millisecond
 
@@ -76,7 +105,7 @@ func functionEnv(t testing.TB) []string {
 	return []string{
 		"LRCP_STATE=bolt:" + filepath.Join(t.TempDir(), "state.db"),
 		"LRCP_API_KEYS=tests:" + hex.EncodeToString(sum[:]),
-		"LRCP_PROVIDER=embedded", "DD_ENV=test", "DD_VERSION=1", "DD_ENHANCED_METRICS=false",
+		"LRCP_PROVIDER=embedded", "DD_ENV=test", "DD_VERSION=1", "DD_ENHANCED_METRICS=false", "DD_INSTRUMENTATION_TELEMETRY_ENABLED=false",
 	}
 }
 
@@ -89,9 +118,15 @@ type lambda struct {
 
 func startLambda(t testing.TB, pkg string, env ...string) lambda {
 	t.Helper()
-	bin := binary(t, pkg)
-	l := lambda{Runtime: runtimetest.StartRuntime(t), extension: runtimetest.StartExtension(t, delay)}
-	l.process = runtimetest.StartProcess(t, bin, slices.Concat(l.Env(), l.extension.Env(), functionEnv(t), env)...)
+	e := runtimetest.StartExtension(t, delay)
+	return startBeside(t, e, pkg, slices.Concat(e.Env(), env)...)
+}
+
+func startBeside(t testing.TB, extension *runtimetest.Extension, pkg string, env ...string) lambda {
+	t.Helper()
+	bin := bootstrap(t, pkg)
+	l := lambda{Runtime: runtimetest.StartRuntime(t), extension: extension}
+	l.process = runtimetest.StartProcess(t, bin, slices.Concat(l.Env(), functionEnv(t), env)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("output of the process:\n%s", strings.Join(l.process.Lines(), ""))

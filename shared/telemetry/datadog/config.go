@@ -76,8 +76,9 @@ func ConfigFromEnv(e *env.Env) Config {
 	return c
 }
 
-// Defaults are variables of Datadog's SDKs that a function sets unless they are set, before anything of the SDKs starts.
-// Each costs time at a cold start, or prints lines that are no JSON, and gives nothing to a function.
+// Defaults are variables of Datadog's SDKs, and of X-Ray's, which Datadog's Lambda wrapper calls, that a function sets unless
+// they are set, before anything of the SDKs starts. Each costs time at a cold start, or prints lines that are no JSON, and
+// gives nothing to a function.
 func Defaults() map[string]string {
 	return map[string]string{
 		"DD_APPSEC_ENABLED":                    "false",
@@ -85,5 +86,6 @@ func Defaults() map[string]string {
 		"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
 		"DD_TRACE_STARTUP_LOGS":                "false",
 		"DD_CAPTURE_LAMBDA_PAYLOAD":            "false",
+		"AWS_XRAY_SDK_DISABLED":                "true",
 	}
 }

@@ -191,6 +191,14 @@ func (s span) End(status int, err error) {
 	s.apm.Finish(tracer.WithError(err))
 }
 
+// Invoked tells that an invocation has come out of Datadog's Lambda wrapper. The wrapper's span is the root of a trace that
+// the SDK sends as one, when the spans of the request have ended too; so a flush has one more to wait for.
+func (s *Sink) Invoked() {
+	if s.config.Enabled && s.config.StartedByWrapper {
+		s.finished[traces].Add(1)
+	}
+}
+
 // Emit implements telemetry.Sink.
 func (s *Sink) Emit(points []telemetry.Point) {
 	if s.statsd != nil {
@@ -211,9 +219,6 @@ const (
 	expiriesBeforePause = 3
 	pause               = 10 * time.Second
 )
-
-// postWait is how long a flush waits for a request to begin when nobody can tell whether there will be one.
-const postWait = 10 * time.Millisecond
 
 var errPaused = errors.New("the agent does not answer: flush put off")
 
@@ -237,23 +242,15 @@ func (s *Sink) Flush(ctx context.Context) error {
 	for t := range tracks {
 		finished[t] = int(s.finished[t].Load())
 	}
-	before := s.transport.progress()
 	tracer.Flush()
 
-	if s.config.StartedByWrapper {
-		// The root of the trace is the wrapper's, so nobody can tell how many payloads will come: it is the first after
-		// this flush, if one comes at all.
-		begun, stop := context.WithTimeout(ctx, postWait)
-		s.transport.wait(begun, func() bool { return s.transport.tracks[traces].begun > before[traces].begun }, func() {})
-		stop()
-	}
 	done := func() bool {
 		for t, p := range s.transport.tracks {
 			if p.settled() < finished[t] {
 				return false
 			}
 		}
-		return !s.config.StartedByWrapper || s.transport.inFlight == 0
+		return true
 	}
 	again := func() {
 		// The SDK's worker may take the wish to flush before it takes the last trace, and then keeps that.
