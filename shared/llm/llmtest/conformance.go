@@ -45,6 +45,44 @@ func Conformance(t *testing.T, open func(t *testing.T) (llm.Model, llm.Request))
 	})
 }
 
+// Discreet checks that the errors of a model do not quote what it was asked: errors go to logs and spans, where prompts may
+// not go. Each function opens a model whose provider fails both methods for the request, in one of its ways, and quotes the
+// request's messages in what it says of that.
+func Discreet(t *testing.T, open map[string]func(t *testing.T) (llm.Model, llm.Request)) {
+	for _, name := range slices.Sorted(maps.Keys(open)) {
+		t.Run(name, func(t *testing.T) {
+			model, req := open[name](t)
+			if err := indiscretion(t.Context(), model, req); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// indiscretion is where an error of a model that fails quotes the request, or that it does not fail.
+func indiscretion(ctx context.Context, model llm.Model, req llm.Request) error {
+	_, err := model.Generate(ctx, req)
+	_, streamErr := collect(ctx, model, req)
+	for method, err := range map[string]error{"generate": err, "stream": streamErr} {
+		if err == nil {
+			return fmt.Errorf("%s: no error", method)
+		}
+		if quotes(err, req) {
+			return fmt.Errorf("%s: the error quotes the request", method) // and is not quoted here
+		}
+	}
+	return nil
+}
+
+// quotes is whether an error repeats something that a request says.
+func quotes(err error, req llm.Request) bool {
+	said := []string{req.Question, req.Document}
+	for _, m := range req.Messages {
+		said = append(said, m.Content)
+	}
+	return slices.ContainsFunc(said, func(text string) bool { return text != "" && strings.Contains(err.Error(), text) })
+}
+
 // Violations returns what Conformance would report of a model, joined, but for goroutines that are left; nil when the
 // contract is kept.
 func Violations(ctx context.Context, model llm.Model, req llm.Request) error {
@@ -69,6 +107,7 @@ func checks() map[string]check {
 		"a passed deadline ends both":                ended(passed, llm.Timeout),
 		"a stream that is canceled ends with that":   canceledInMidStream,
 		"an unknown model is not found":              unknownModel,
+		"an error does not quote the request":        unquoted,
 		"a consumer may leave, and come back":        leaves,
 		"many calls at once do not meet":             concurrent,
 		"what the request's slices hold stays so":    unchanged,
@@ -211,6 +250,12 @@ func ended(with func(context.Context) (context.Context, context.CancelFunc), wan
 func unknownModel(ctx context.Context, model llm.Model, req llm.Request) error {
 	req.Model = UnknownModel
 	return fails(ctx, model, req, llm.NotFound)
+}
+
+// unquoted looks at the failure that every provider has a message for. Discreet looks at all others.
+func unquoted(ctx context.Context, model llm.Model, req llm.Request) error {
+	req.Model = UnknownModel
+	return indiscretion(ctx, model, req)
 }
 
 func canceledInMidStream(ctx context.Context, model llm.Model, req llm.Request) error {

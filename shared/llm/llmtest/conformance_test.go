@@ -74,6 +74,16 @@ func TestConformingModelPasses(t *testing.T) {
 	llmtest.Conformance(t, func(*testing.T) (llm.Model, llm.Request) { return model{}, request })
 }
 
+func TestDiscreetModelPasses(t *testing.T) {
+	llmtest.Discreet(t, map[string]func(*testing.T) (llm.Model, llm.Request){
+		"a model that is not there": func(*testing.T) (llm.Model, llm.Request) {
+			req := request
+			req.Model = llmtest.UnknownModel
+			return model{}, req
+		},
+	})
+}
+
 func TestViolationsAreFound(t *testing.T) {
 	type (
 		respond = func(context.Context, llm.Request) (*llm.Response, error)
@@ -106,6 +116,9 @@ func TestViolationsAreFound(t *testing.T) {
 		"a stream that can be read only once":  {model{stream: once}, "ended without a finish reason"},
 		"a stream with a chunk after an error": {model{stream: goesOn}, "came"},
 		"a model that appends to the messages": {model{generate: appends}, "slices changed"},
+		"an error that quotes the question": {model{generate: func(_ context.Context, req llm.Request) (*llm.Response, error) {
+			return nil, &llm.Error{Kind: llm.NotFound, Err: errors.New("who asks " + req.Messages[0].Content)}
+		}}, "generate: the error quotes the request"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := llmtest.Violations(t.Context(), tt.model, request); err == nil || !strings.Contains(err.Error(), tt.want) {
