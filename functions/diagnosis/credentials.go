@@ -29,6 +29,9 @@ type Credential struct {
 	Identity  string     `json:"identity,omitempty"`
 	Scopes    []string   `json:"scopes,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	// TokenExpiresAt is the end of the token that the credentials were last exchanged for, where they are exchanged at all. Tokens are
+	// renewed for as long as the credentials work.
+	TokenExpiresAt *time.Time `json:"token_expires_at,omitempty"`
 }
 
 // None are the credentials of a model that needs none.

@@ -19,7 +19,7 @@ func main() {
 	serverless.Main("diagnosis", secrets.Reading(build, "LRCP_CONTROL_SECRETS", "OPENAI_API_KEY"))
 }
 
-// build reads the environment, besides that of models.Backends:
+// build reads the environment, besides that of models.Backends and withGoogle:
 //
 //	LRCP_CONTROL_SECRETS     one bearer secret, or two during a rotation; required
 //	LRCP_STATUS_FEED         the address of a status feed in Google Cloud's form, or none; Google Cloud's for a route to Google, and
@@ -37,8 +37,9 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 		Backends: diagnosis.Route(models.Backends(e, known, embedded.Provider), embedded.Provider), Telemetry: d.Telemetry,
 		LiveTimeout: e.Duration("LRCP_DIAGNOSIS_TIMEOUT", 10*time.Second),
 	}
-	feed, google := "none", func(b diagnosis.Backend) bool { return b.Provider == "google" }
-	if slices.ContainsFunc(opts.Backends, google) {
+	opts.Backends = withGoogle(e, opts.Backends)
+	feed := "none"
+	if slices.ContainsFunc(opts.Backends, ofGoogle) {
 		feed = diagnosis.GoogleFeed
 	}
 	if feed = e.String("LRCP_STATUS_FEED", feed); feed != "none" {

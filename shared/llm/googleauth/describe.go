@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -97,7 +96,7 @@ func (c *Credentials) Describe(ctx context.Context) (Info, error) {
 		if err != nil {
 			return info, err
 		}
-		if email = strings.TrimSpace(email); plain.MatchString(email) {
+		if email = strings.TrimSpace(email); plain(email) {
 			info.Identity = email
 		}
 	}
@@ -119,8 +118,11 @@ func (c *Credentials) Describe(ctx context.Context) (Info, error) {
 	return c.ask(ctx, token.Value, info)
 }
 
-// plain is what an identity looks like.
-var plain = regexp.MustCompile(`^[!-~]{1,256}$`)
+// plain is whether a text could be an identity.
+func plain(text string) bool {
+	const most = 256
+	return text != "" && len(text) <= most && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' })
+}
 
 // ask completes what is known by what Google's tokeninfo says. A tokeninfo that can't be asked takes nothing back: there was a token.
 func (c *Credentials) ask(ctx context.Context, token string, info Info) (Info, error) {
@@ -150,7 +152,7 @@ func (c *Credentials) ask(ctx context.Context, token string, info Info) (Info, e
 	}
 	info.Scopes = strings.Fields(told.Scope)
 	for _, identity := range []string{told.Email, told.AZP} {
-		if info.Identity == "" && plain.MatchString(identity) {
+		if info.Identity == "" && plain(identity) {
 			info.Identity = identity
 		}
 	}
@@ -279,8 +281,13 @@ func (w *watch) explain(ctx context.Context, err error) error {
 	return &Error{Kind: kind, Detail: "Google gives no token for them", Status: w.status, Code: code}
 }
 
-// word is what a code of Google's looks like: nothing that could hold a secret.
-var word = regexp.MustCompile(`^[A-Za-z_]{1,40}$`)
+// word is whether a text looks like a code of Google's, which can't hold a secret.
+func word(text string) bool {
+	const most = 40
+	return len(text) <= most && !strings.ContainsFunc(text, func(c rune) bool {
+		return c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	})
+}
 
 // verdict reads a refusal: OAuth's {"error","error_description","error_subtype"}, or an API's {"error":{"status"}}.
 func verdict(answer []byte) (code string, kind Kind) {
@@ -302,7 +309,7 @@ func verdict(answer []byte) (code string, kind Kind) {
 	if ended && (code == "invalid_grant" || code == "invalid_token") {
 		kind = Expired
 	}
-	if !word.MatchString(code) {
+	if !word(code) {
 		code = ""
 	}
 	return code, kind

@@ -19,8 +19,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/auth"
@@ -192,12 +192,11 @@ func (c *Credentials) build(client *http.Client) (*auth.Credentials, error) {
 	return creds, nil
 }
 
-var impersonated = regexp.MustCompile(`/serviceAccounts/([^/:]{1,200}):generateAccessToken$`)
-
 // identity is whom the file names; empty when it names nobody.
 func (f file) identity() string {
-	if m := impersonated.FindStringSubmatch(f.ImpersonationURL); m != nil {
-		return m[1]
+	if _, account, ok := strings.Cut(f.ImpersonationURL, "/serviceAccounts/"); ok {
+		account, _, _ = strings.Cut(account, ":")
+		return account
 	}
 	switch credentials.CredType(f.Type) {
 	case credentials.ServiceAccount:
