@@ -19,16 +19,18 @@ import (
 
 	// What the binaries are built from, so that go test runs anew, and does not repeat its last result, when it changes.
 	_ "github.com/llm-reliability/control-plane/functions/completion"
-	_ "github.com/llm-reliability/control-plane/functions/qa"
+	_ "github.com/llm-reliability/control-plane/functions/insights"
+	_ "github.com/llm-reliability/control-plane/functions/remediation"
 	_ "github.com/llm-reliability/control-plane/functions/wire"
 )
 
 // The binaries under test. Each is built once, by the first test that needs it.
 const (
-	completion = "github.com/llm-reliability/control-plane/functions/completion/cmd"
-	qa         = "github.com/llm-reliability/control-plane/functions/qa/cmd"
-	probe      = "./testdata/probe"
-	hello      = "./testdata/hello"
+	completion  = "github.com/llm-reliability/control-plane/functions/completion/cmd"
+	remediation = "github.com/llm-reliability/control-plane/functions/remediation/cmd"
+	insights    = "github.com/llm-reliability/control-plane/functions/insights/cmd"
+	probe       = "./testdata/probe"
+	hello       = "./testdata/hello"
 )
 
 // binaries holds what was built. A test that runs in a sandbox finds there what the outer process has built.
