@@ -176,7 +176,9 @@ func (s *Store) State(ctx context.Context, since time.Time) (control.State, erro
 		if err != nil {
 			return err
 		}
-		s.last.Store(read)
+		if read.Version != none { // which any state without meta has
+			s.last.Store(read)
+		}
 		state = read.after(since)
 		return nil
 	})

@@ -65,9 +65,12 @@ func (d *documents) get(names []string) ([]*pb.Document, *timestamppb.Timestamp)
 
 func (d *documents) query(collection string, where *pb.StructuredQuery_Filter) ([]*pb.Document, *timestamppb.Timestamp, error) {
 	filter := where.GetFieldFilter()
-	if where != nil && filter == nil {
-		return nil, nil, status.Error(codes.Unimplemented, "only a comparison of one field is implemented")
+	_, ofTime := filter.GetValue().GetValueType().(*pb.Value_TimestampValue)
+	compared := comparisons[filter.GetOp()]
+	if where != nil && (!ofTime || compared == nil) {
+		return nil, nil, status.Error(codes.Unimplemented, "only one comparison is implemented, of a field with a timestamp")
 	}
+	field := filter.GetField().GetFieldPath()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var found []*pb.Document
@@ -76,47 +79,28 @@ func (d *documents) query(collection string, where *pb.StructuredQuery_Filter) (
 		if !ok || strings.Contains(id, "/") {
 			continue
 		}
-		ok, err := matches(doc, filter)
-		if err != nil {
-			return nil, nil, err
+		if where != nil {
+			// A document without the field is in no index of it, and other types are not compared with a timestamp.
+			value := doc.Fields[field]
+			if _, ofTime := value.GetValueType().(*pb.Value_TimestampValue); !ofTime || !compared(instant(value).Compare(instant(filter.Value))) {
+				continue
+			}
 		}
-		if ok {
-			found = append(found, doc)
-		}
+		found = append(found, doc)
 	}
-	field := filter.GetField().GetFieldPath()
 	slices.SortFunc(found, func(a, b *pb.Document) int {
 		return cmp.Or(instant(a.Fields[field]).Compare(instant(b.Fields[field])), cmp.Compare(a.Name, b.Name))
 	})
 	return found, d.tick(), nil
 }
 
-// matches compares timestamps, the only type that is compared here. A document without the field is in no index.
-func matches(doc *pb.Document, filter *pb.StructuredQuery_FieldFilter) (bool, error) {
-	if filter == nil {
-		return true, nil
-	}
-	if _, ok := filter.GetValue().GetValueType().(*pb.Value_TimestampValue); !ok {
-		return false, status.Error(codes.Unimplemented, "only timestamps are compared")
-	}
-	value, ok := doc.Fields[filter.GetField().GetFieldPath()]
-	if _, isTime := value.GetValueType().(*pb.Value_TimestampValue); !ok || !isTime {
-		return false, nil
-	}
-	order := instant(value).Compare(instant(filter.Value))
-	switch filter.Op {
-	case pb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL:
-		return order >= 0, nil
-	case pb.StructuredQuery_FieldFilter_GREATER_THAN:
-		return order > 0, nil
-	case pb.StructuredQuery_FieldFilter_LESS_THAN_OR_EQUAL:
-		return order <= 0, nil
-	case pb.StructuredQuery_FieldFilter_LESS_THAN:
-		return order < 0, nil
-	case pb.StructuredQuery_FieldFilter_EQUAL:
-		return order == 0, nil
-	}
-	return false, status.Errorf(codes.Unimplemented, "%v is not implemented", filter.Op)
+// comparisons say whether the order of a field and a value is what a query asks for.
+var comparisons = map[pb.StructuredQuery_FieldFilter_Operator]func(order int) bool{
+	pb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL: func(order int) bool { return order >= 0 },
+	pb.StructuredQuery_FieldFilter_GREATER_THAN:          func(order int) bool { return order > 0 },
+	pb.StructuredQuery_FieldFilter_LESS_THAN_OR_EQUAL:    func(order int) bool { return order <= 0 },
+	pb.StructuredQuery_FieldFilter_LESS_THAN:             func(order int) bool { return order < 0 },
+	pb.StructuredQuery_FieldFilter_EQUAL:                 func(order int) bool { return order == 0 },
 }
 
 func instant(v *pb.Value) time.Time {
