@@ -92,9 +92,9 @@ func TestOnlyAScheduleGoesWithoutASecret(t *testing.T) {
 		event  []byte
 		status int
 	}{
-		"a request with the secret is answered":        {url(map[string]string{"authorization": "Bearer " + controlSecret}, ""), 200},
-		"a request without it is refused":              {url(nil, ""), 401},
-		"a request whose body is a schedule's event":   {url(nil, scheduleEvent), 401},
+		"a request with the secret is answered":         {url(map[string]string{"authorization": "Bearer " + controlSecret}, ""), 200},
+		"a request without it is refused":               {url(nil, ""), 401},
+		"a request whose body is a schedule's event":    {url(nil, scheduleEvent), 401},
 		"a request whose headers are those of an event": {url(map[string]string{"source": "aws.events", "detail-type": "Scheduled Event", "x-lrcp-emit": "health_score"}, ""), 401},
 	}
 	for name, tt := range tests {

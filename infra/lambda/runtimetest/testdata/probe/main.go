@@ -28,6 +28,8 @@ func main() {
 // gate sends a first piece, and a second one once GATE_URL has answered.
 func gate(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "first ")
+	// On Lambda each write leaves by itself, and there is nothing to flush.
+	_ = http.NewResponseController(w).Flush()
 	req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, os.Getenv("GATE_URL"), nil)
 	if err != nil {
 		panic(err)
