@@ -140,7 +140,8 @@ func httpClient(o Options, plain bool) (*http.Client, error) {
 	if o.HTTPClient == nil && !plain {
 		opts := httptransport.Options{Credentials: o.Credentials, BaseRoundTripper: client.Transport, DisableTelemetry: true}
 		if o.Credentials == nil {
-			opts.DetectOpts = &credentials.DetectOptions{Scopes: []string{scope}, UseSelfSignedJWT: true}
+			// A token is renewed by the call that needs it: functions freeze between calls.
+			opts.DetectOpts = &credentials.DetectOptions{Scopes: []string{scope}, UseSelfSignedJWT: true, DisableAsyncRefresh: true}
 		}
 		authorized, err := httptransport.NewClient(&opts)
 		if err != nil {
@@ -306,12 +307,12 @@ func (m *Model) params(req llm.Request) ([]*sdk.Content, *sdk.GenerateContentCon
 	if err != nil {
 		return nil, nil, err
 	}
-	config := &sdk.GenerateContentConfig{SafetySettings: m.safety, AutomaticContinuation: sdk.Ptr(false)}
+	config := &sdk.GenerateContentConfig{SafetySettings: m.safety, AutomaticContinuation: new(false)}
 	if p.System != nil {
 		config.SystemInstruction = &sdk.Content{Parts: parts(p.System)}
 	}
 	if req.Temperature != nil {
-		config.Temperature = sdk.Ptr(float32(*req.Temperature))
+		config.Temperature = new(float32(*req.Temperature))
 	}
 	if req.MaxTokens > 0 {
 		config.MaxOutputTokens = int32(min(req.MaxTokens, math.MaxInt32))

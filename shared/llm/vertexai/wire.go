@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cloud.google.com/go/auth"
 	"cloud.google.com/go/auth/credentials"
 	"cloud.google.com/go/auth/grpctransport"
 	"cloud.google.com/go/auth/httptransport"
@@ -38,6 +39,8 @@ type call struct {
 	garbage bool
 	// headers and trailers are set when the server sent them over gRPC: without trailers, a status is not the server's.
 	headers, trailers atomic.Bool
+	// untokened is why there was no access token.
+	untokened atomic.Pointer[error]
 }
 
 type callKey struct{}
@@ -96,8 +99,12 @@ func connect(ctx context.Context, o Options) (*grpc.ClientConn, error) {
 	if o.Location == "global" {
 		host = "aiplatform.googleapis.com"
 	}
+	creds, err := tokens(o)
+	if err != nil {
+		return nil, err
+	}
 	pool, err := grpctransport.Dial(ctx, true, &grpctransport.Options{
-		Endpoint: host + ":443", Credentials: o.Credentials, DetectOpts: detect(o), GRPCDialOpts: opts, PoolSize: 1, DisableTelemetry: true,
+		Endpoint: host + ":443", Credentials: creds, GRPCDialOpts: opts, PoolSize: 1, DisableTelemetry: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", host, err)
@@ -105,12 +112,32 @@ func connect(ctx context.Context, o Options) (*grpc.ClientConn, error) {
 	return pool.Connection(), nil
 }
 
-// detect says how credentials are found; nil where they are given.
-func detect(o Options) *credentials.DetectOptions {
-	if o.Credentials != nil {
-		return nil
+// tokens returns the credentials, so that a call knows why it has no token: gRPC leaves only a text of that. A token is
+// renewed by the call that needs it, and not in the background: functions freeze between calls.
+func tokens(o Options) (*auth.Credentials, error) {
+	c := o.Credentials
+	if c == nil {
+		var err error
+		c, err = credentials.DetectDefault(&credentials.DetectOptions{Scopes: []string{scope}, UseSelfSignedJWT: true, DisableAsyncRefresh: true})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return &credentials.DetectOptions{Scopes: []string{scope}, UseSelfSignedJWT: true}
+	return auth.NewCredentials(&auth.CredentialsOptions{
+		TokenProvider: seenTokens{c}, JSON: c.JSON(), ProjectIDProvider: auth.CredentialsPropertyFunc(c.ProjectID),
+		QuotaProjectIDProvider: auth.CredentialsPropertyFunc(c.QuotaProjectID), UniverseDomainProvider: auth.CredentialsPropertyFunc(c.UniverseDomain),
+	}), nil
+}
+
+type seenTokens struct{ auth.TokenProvider }
+
+// Token implements auth.TokenProvider.
+func (s seenTokens) Token(ctx context.Context) (*auth.Token, error) {
+	t, err := s.TokenProvider.Token(ctx)
+	if err != nil {
+		callOf(ctx).untokened.Store(&err)
+	}
+	return t, err
 }
 
 // unary reads the response of a call and empties it.
@@ -199,9 +226,11 @@ func (c *call) rpcFailure(model string, err error, stream bool) *llm.Error {
 		return gemini.FromStatus(s).Error(model)
 	}
 	e := &llm.Error{Kind: llm.ProviderFault, Provider: gemini.Provider, Model: model}
+	if cause := c.untokened.Load(); cause != nil {
+		e.Kind, e.Err = gemini.TokenKind(*cause), fmt.Errorf("get an access token: %w", *cause)
+		return e
+	}
 	switch {
-	case s.Code() == codes.Unauthenticated:
-		e.Kind = llm.Unauthenticated
 	case s.Code() == codes.DeadlineExceeded:
 		e.Kind = llm.Timeout
 	case stream && c.headers.Load():
@@ -222,10 +251,11 @@ func httpClient(o Options) (*http.Client, error) {
 	}}}
 	client := &http.Client{Transport: base}
 	if o.Endpoint == "" {
-		var err error
-		client, err = httptransport.NewClient(&httptransport.Options{
-			Credentials: o.Credentials, DetectOpts: detect(o), BaseRoundTripper: base, DisableTelemetry: true,
-		})
+		creds, err := tokens(o)
+		if err != nil {
+			return nil, err
+		}
+		client, err = httptransport.NewClient(&httptransport.Options{Credentials: creds, BaseRoundTripper: base, DisableTelemetry: true})
 		if err != nil {
 			return nil, err
 		}

@@ -24,6 +24,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if err != nil {
 		return
 	}
+	if hr.URL.Path == "/token" { // of oauth2.googleapis.com, through a Tunnel
+		w.Header().Set("Content-Type", "application/json")
+		write(w, `{"access_token":"the-token","token_type":"Bearer","expires_in":3600}`)
+		return
+	}
 	path := route.FindStringSubmatch(hr.URL.Path)
 	if path == nil || hr.Method != http.MethodPost {
 		http.Error(w, "Not Found", http.StatusNotFound)

@@ -78,8 +78,7 @@ func (x *Exchange) Failure(ctx context.Context, model string, err error, stream 
 // between the SDK's client and the Transport; an SDK that can't write the request is not the client, and quotes it.
 func unsent(model string, err error) *llm.Error {
 	e := &llm.Error{Kind: llm.Internal, Provider: Provider, Model: model, Err: errors.New("the SDK could not make the request")}
-	var client *url.Error
-	if errors.As(err, &client) {
+	if client, ok := errors.AsType[*url.Error](err); ok {
 		e.Kind, e.Err = TokenKind(client.Err), fmt.Errorf("get an access token: %w", client.Err)
 	}
 	return e

@@ -392,7 +392,7 @@ func failures(t *testing.T, a Adapter) {
 
 func endings(t *testing.T, a Adapter) {
 	begun := []vertextest.Piece{{Text: "The"}, {Text: " mill", Usage: usage()}}
-	finished := append(begun[:1:1], vertextest.Piece{Text: " mill", Finish: "STOP", Usage: usage()})
+	finished := []vertextest.Piece{{Text: "The"}, {Text: " mill", Finish: "STOP", Usage: usage()}}
 	for name, tt := range map[string]struct {
 		reply vertextest.Reply
 		fails llm.Kind // "" when the answer is whole
