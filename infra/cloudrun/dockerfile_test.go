@@ -1,0 +1,279 @@
+package cloudrun_test
+
+import (
+	"bytes"
+	"debug/elf"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/llm-reliability/control-plane/infra/cloudrun/manifest"
+)
+
+// The repository, seen from here.
+const repo = "../.."
+
+// instruction is one of a Dockerfile.
+type instruction struct{ name, args string }
+
+// readDockerfile takes the Dockerfile apart. Neither comments between nor lines that go on are used, and both fail.
+func readDockerfile(t *testing.T) []instruction {
+	t.Helper()
+	text, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []instruction
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, args, _ := strings.Cut(line, " ")
+		if strings.HasSuffix(line, "\\") || name != strings.ToUpper(name) {
+			t.Fatalf("line %q", line)
+		}
+		list = append(list, instruction{name, args})
+	}
+	return list
+}
+
+func TestDockerfile(t *testing.T) {
+	instructions := readDockerfile(t)
+	var names, froms []string
+	for _, i := range instructions {
+		names = append(names, i.name)
+		if i.name == "FROM" {
+			froms = append(froms, i.args)
+		}
+	}
+	want := []string{"FROM", "WORKDIR", "COPY", "COPY", "COPY", "ARG", "RUN", "FROM", "COPY", "USER", "ENTRYPOINT"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Fatalf("instructions, want - got +: no ADD, no ENV, no second layer in the image:\n%s", diff)
+	}
+	compiler := regexp.MustCompile(`^golang:(\d+\.\d+)\.\d+-bookworm AS build$`).FindStringSubmatch(froms[0])
+	mod, err := os.ReadFile(filepath.Join(repo, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if compiler == nil || !strings.Contains(string(mod), "\ngo "+compiler[1]+".") {
+		t.Errorf("the compiler %q is not pinned to a patch of go.mod's version", froms[0])
+	}
+	if !regexp.MustCompile(`^gcr\.io/distroless/static-debian12:nonroot@sha256:[0-9a-f]{64}$`).MatchString(froms[1]) {
+		t.Errorf("the base %q is not pinned to a digest", froms[1])
+	}
+	final := instructions[7:]
+	for _, w := range []instruction{{"COPY", "--from=build /out/function /function"}, {"USER", "65532:65532"}, {"ENTRYPOINT", `["/function"]`}} {
+		if !slices.Contains(final, w) {
+			t.Errorf("the image lacks %s %s", w.name, w.args)
+		}
+	}
+	text, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{":latest", "http://", "https://", "--mount=type=secret", "DD_API_KEY", "curl", "apt-get"} {
+		if strings.Contains(string(text), bad) {
+			t.Errorf("%s is in the Dockerfile", bad)
+		}
+	}
+}
+
+// TestBuildAsTheDockerfileSays does what the Dockerfile says in a folder of its own: copies what may be copied, and runs the
+// command for one function. It is the nearest to an image that works without a container engine.
+func TestBuildAsTheDockerfileSays(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles a function")
+	}
+	src, out := t.TempDir(), t.TempDir()
+	ignored := dockerIgnored(t)
+	var script string
+	for _, i := range readDockerfile(t) {
+		switch words := strings.Fields(i.args); {
+		case i.name == "RUN":
+			script = i.args
+		case i.name == "COPY" && !strings.HasPrefix(i.args, "--from"):
+			for _, source := range words[:len(words)-1] {
+				copyContext(t, source, src, ignored)
+			}
+		}
+	}
+	if strings.Count(script, "/out/function") != 1 || !strings.Contains(script, "${FUNCTION}") {
+		t.Fatalf("the command %q", script)
+	}
+	binary := filepath.Join(out, "function")
+	cmd := exec.CommandContext(t.Context(), "sh", "-euc", strings.ReplaceAll(script, "/out/function", binary))
+	cmd.Dir = src
+	cmd.Env = append(os.Environ(), "FUNCTION=probe")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, said)
+	}
+	f, err := elf.Open(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Machine != elf.EM_X86_64 || f.Section(".symtab") != nil {
+		t.Errorf("machine %v, symbols %v", f.Machine, f.Section(".symtab") != nil)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("the binary wants a %v, which the image has not", p.Type)
+		}
+	}
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(content, []byte(src)) {
+		t.Error("the binary tells where it was built")
+	}
+}
+
+// ignores are the lines of a file that says what is not sent.
+func ignores(t *testing.T, name string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(repo, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// dockerIgnored returns whether .dockerignore keeps a file back. It understands the three forms that are used there: everything,
+// "!" before a path, and "**/" before a name.
+func dockerIgnored(t *testing.T) func(file string) bool {
+	t.Helper()
+	lines := ignores(t, ".dockerignore")
+	return func(file string) bool {
+		ignored := false
+		for _, line := range lines {
+			kept, isKept := strings.CutPrefix(line, "!")
+			pattern, anywhere := strings.CutPrefix(line, "**/")
+			switch {
+			case line == "*":
+				ignored = true
+			case isKept:
+				ignored = ignored && file != kept && !strings.HasPrefix(file, kept+"/")
+			case anywhere:
+				for part := range strings.SplitSeq(file, "/") {
+					match, err := path.Match(pattern, part)
+					if err != nil {
+						t.Fatal(err)
+					}
+					ignored = ignored || match
+				}
+			default:
+				t.Fatalf(".dockerignore: %q", line)
+			}
+		}
+		return ignored
+	}
+}
+
+// copyContext copies a file or folder of the repository, as COPY does.
+func copyContext(t *testing.T, source, to string, ignored func(string) bool) {
+	t.Helper()
+	copied := 0
+	err := filepath.WalkDir(filepath.Join(repo, source), func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(repo, file)
+		if err != nil || ignored(filepath.ToSlash(rel)) {
+			return err
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		copied++
+		write(t, to, rel, string(content))
+		return nil
+	})
+	if err != nil || copied == 0 {
+		t.Fatalf("copy %s: %d files, %v", source, copied, err)
+	}
+}
+
+func TestIgnored(t *testing.T) {
+	ignored := dockerIgnored(t)
+	for file, want := range map[string]bool{
+		"go.mod": false, "shared/llm/llm.go": false, "functions/qa/cmd/main.go": false, "shared/catalog/models.json": false,
+		".git/config": true, ".lrcp/assets.json": true, "node_modules/a/b.js": true, "bin/lrcp": true, "sharedx": true,
+		"shared/llm/llm_test.go": true, "shared/llm/testdata/a.json": true, "infra/local/local.go": true, ".env": true,
+	} {
+		if got := ignored(file); got != want {
+			t.Errorf("%s: ignored %v, want %v", file, got, want)
+		}
+	}
+	// Cloud Build needs what Docker needs, the two files that Docker reads besides, and nothing else.
+	kept := func(name string) map[string]bool {
+		set := map[string]bool{}
+		for _, line := range ignores(t, name) {
+			if after, ok := strings.CutPrefix(line, "!"); ok {
+				set[strings.TrimPrefix(after, "/")] = true
+			}
+		}
+		return set
+	}
+	want := kept(".dockerignore")
+	maps.Copy(want, map[string]bool{".dockerignore": true, "infra": true, "infra/cloudrun": true, "infra/cloudrun/Dockerfile": true})
+	if diff := cmp.Diff(want, kept(".gcloudignore")); diff != "" {
+		t.Errorf(".gcloudignore, want - got +:\n%s", diff)
+	}
+	for _, name := range []string{".dockerignore", ".gcloudignore"} {
+		if first := strings.TrimPrefix(ignores(t, name)[0], "/"); first != "*" {
+			t.Errorf("%s does not begin with everything, but with %s", name, first)
+		}
+	}
+}
+
+func TestCloudBuild(t *testing.T) {
+	text, err := os.ReadFile("cloudbuild.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Steps []struct {
+			ID, Name string
+			Args     []string
+		}
+		Images  []string
+		Timeout string
+		Options map[string]string
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&doc); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"build", "--file", "infra/cloudrun/Dockerfile", "--build-arg", "FUNCTION=${_FUNCTION}", "--tag", "${_IMAGE}", "."}
+	if len(doc.Steps) != 1 || !slices.Equal(doc.Steps[0].Args, want) || !slices.Equal(doc.Images, []string{"${_IMAGE}"}) {
+		t.Errorf("steps %v, images %v", doc.Steps, doc.Images)
+	}
+	if doc.Options["logging"] != "CLOUD_LOGGING_ONLY" {
+		t.Errorf("options %v: a build with an account of its own is refused", doc.Options)
+	}
+	for _, f := range manifest.Functions() {
+		if _, err := os.Stat(filepath.Join(repo, "functions", f.Name, "cmd", "main.go")); err != nil {
+			t.Errorf("%s has no main: %v", f.Name, err)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package cloudrun
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/llm-reliability/control-plane/infra/cloudrun/manifest"
+	"github.com/llm-reliability/control-plane/infra/deploy"
+)
+
+// The files that say how an image is made, from the root of the repository.
+const (
+	dockerfile  = "infra/cloudrun/Dockerfile"
+	buildConfig = "infra/cloudrun/cloudbuild.yaml"
+)
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath          string
+	Dir                 string
+	GoFiles, EmbedFiles []string
+	SFiles, HFiles      []string
+	Deps                []string
+	Module              *struct{ Main bool }
+}
+
+// tags returns a tag for the image of each function: a digest of everything that it is made from. Of this module that is the
+// files that the compiler reads; other modules are named by go.sum, the compiler and the base by the Dockerfile.
+func (t *Target) tags(ctx context.Context) (map[string]string, error) {
+	list := deploy.Command{
+		Name: "go", Dir: t.opts.Root, Env: []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly"},
+		Args: []string{"list", "-deps", "-json=ImportPath,Dir,GoFiles,EmbedFiles,SFiles,HFiles,Deps,Module"},
+	}
+	for _, f := range manifest.Functions() {
+		list.Args = append(list.Args, "./functions/"+f.Name+"/cmd")
+	}
+	out, err := t.opts.Runner.Run(ctx, list)
+	if err != nil {
+		return nil, err
+	}
+	ours := map[string]goPackage{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("read what go list says: %w", err)
+		}
+		if p.Module != nil && p.Module.Main {
+			ours[p.ImportPath] = p
+		}
+	}
+	tags := map[string]string{}
+	for _, f := range manifest.Functions() {
+		var main *goPackage
+		for _, p := range ours {
+			if rel, err := filepath.Rel(t.opts.Root, p.Dir); err == nil && filepath.ToSlash(rel) == "functions/"+f.Name+"/cmd" {
+				main = &p
+			}
+		}
+		if main == nil {
+			return nil, fmt.Errorf("go list does not know the function %s", f.Name)
+		}
+		if tags[f.Name], err = t.digest(*main, ours); err != nil {
+			return nil, err
+		}
+	}
+	return tags, nil
+}
+
+// digest returns a digest of the files that a binary is made from, short enough for a tag.
+func (t *Target) digest(main goPackage, ours map[string]goPackage) (string, error) {
+	files := []string{"go.mod", "go.sum", dockerfile}
+	for _, name := range append(main.Deps, main.ImportPath) {
+		p, ok := ours[name]
+		if !ok {
+			continue
+		}
+		dir, err := filepath.Rel(t.opts.Root, p.Dir)
+		if err != nil {
+			return "", fmt.Errorf("package %s: %w", name, err)
+		}
+		for _, file := range slices.Concat(p.GoFiles, p.EmbedFiles, p.SFiles, p.HFiles) {
+			files = append(files, filepath.ToSlash(filepath.Join(dir, file)))
+		}
+	}
+	slices.Sort(files)
+	sum := sha256.New()
+	for _, file := range files {
+		content, err := os.ReadFile(filepath.Join(t.opts.Root, file))
+		if err != nil {
+			return "", fmt.Errorf("name the image: %w", err)
+		}
+		// Name and length stand before the content, so that no two sets of files are one text.
+		fmt.Fprintf(sum, "%s %d\n", file, len(content))
+		sum.Write(content)
+	}
+	const length = 16
+	return hex.EncodeToString(sum.Sum(nil))[:length], nil
+}
+
+// images returns the images that the repository has, with their tags.
+func (c *cloud) images(ctx context.Context) ([]string, error) {
+	repositories, err := c.repositories(ctx)
+	if err != nil || !slices.Contains(repositories, c.settings.Repository()) {
+		return nil, err
+	}
+	var list []struct{ Image, Tag string }
+	where := fmt.Sprintf("%s-docker.pkg.dev/%s/%s", c.settings.Region, c.settings.Project, c.settings.Repository())
+	if err := c.decode(ctx, &list, apiRegistry, "artifacts", "docker", "tags", "list", where); err != nil {
+		return nil, err
+	}
+	var images []string
+	for _, l := range list {
+		images = append(images, l.Image+":"+filepath.Base(l.Tag))
+	}
+	return images, nil
+}
+
+// image is the step that builds an image, unless it is there.
+func (c *cloud) image(f manifest.Function) deploy.Step {
+	return deploy.Step{Name: "image " + f.Name, Plan: func(ctx context.Context) (deploy.Change, error) {
+		image := c.settings.Image(f.Name, c.prepared.tags[f.Name])
+		images, err := c.images(ctx)
+		if err != nil || slices.Contains(images, image) {
+			return deploy.Change{Action: deploy.Unchanged}, err
+		}
+		return deploy.Change{
+			Action: deploy.Create, Details: []string{image},
+			Commands: []deploy.Command{c.here("builds", "submit", ".", "--config="+buildConfig, "--region="+c.settings.Region,
+				"--service-account=projects/"+c.settings.Project+"/serviceAccounts/"+c.settings.Account(buildAccount),
+				"--substitutions=_FUNCTION="+f.Name+",_IMAGE="+image)},
+		}, nil
+	}}
+}
