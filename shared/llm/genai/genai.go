@@ -183,7 +183,7 @@ func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, e
 	called, x := gemini.NewExchange(ctx)
 	defer x.Close()
 	r, err := m.generate(called, req.Model, contents, config)
-	if err != nil || x.Failed() || !said(r) {
+	if err != nil || x.Failed() || r == nil || !reply(r).Says() {
 		return nil, x.Failure(ctx, req.Model, err, false)
 	}
 	a := gemini.NewAnswer(req)
@@ -201,11 +201,6 @@ func (m *Model) generate(ctx context.Context, model string, contents []*sdk.Cont
 }
 
 var errShape = errors.New("a response of another shape")
-
-// said is whether a response says anything. What is no answer at all comes as one that is empty.
-func said(r *sdk.GenerateContentResponse) bool {
-	return r != nil && (len(r.Candidates) > 0 || r.PromptFeedback != nil || r.UsageMetadata != nil)
-}
 
 // Stream implements llm.Model. The finish reason is kept back until the server has ended the stream, because the usage may
 // come after it.

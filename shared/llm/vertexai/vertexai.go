@@ -152,7 +152,7 @@ func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, e
 	defer call.exchange.Close()
 	_, err = chat.SendMessage(called, parts...)
 	replies := call.take()
-	if err != nil || len(replies) == 0 {
+	if err != nil || len(replies) == 0 || !replies[0].Says() {
 		return nil, m.failure(ctx, req, call, err, false)
 	}
 	a := gemini.NewAnswer(req)

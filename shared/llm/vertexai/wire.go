@@ -333,6 +333,8 @@ func (b *elements) next() string {
 	if !b.begun {
 		b.begun = true
 		if t, err := b.dec.Token(); err != nil || t != json.Delim('[') {
+			// Nothing, and that whole, is no stream that broke off.
+			b.call.garbage = b.call.exchange.Broken == nil
 			return b.end(err)
 		}
 		return "["
@@ -362,9 +364,10 @@ func (b *elements) next() string {
 // end keeps why the array ended badly: it broke off, or it is none.
 func (b *elements) end(err error) string {
 	b.ended = true
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		b.call.garbage = true
-	} else if b.call.exchange.Broken == nil {
+	case b.call.exchange.Broken == nil && !b.call.garbage:
 		b.call.exchange.Broken = io.ErrUnexpectedEOF
 	}
 	return ""

@@ -28,6 +28,11 @@ type Reply struct {
 	ResponseID     string          `json:"responseId"`
 }
 
+// Says is whether there is anything in a reply that an answer could have: what is no answer at all reads as an empty one.
+func (r Reply) Says() bool {
+	return len(r.Candidates) > 0 || r.PromptFeedback != nil || r.Usage != nil
+}
+
 // Candidate is one of the answers; one is asked for.
 type Candidate struct {
 	Content struct {
