@@ -236,7 +236,11 @@ func (t *Target) planDestroy(ctx context.Context) (deploy.Change, error) {
 		return deploy.Change{}, err
 	}
 	var answer struct {
-		StackResourceSummaries []struct{ LogicalResourceId, PhysicalResourceId, ResourceType string } //nolint:revive // As AWS spells it.
+		StackResourceSummaries []struct {
+			Logical  string `json:"LogicalResourceId"`
+			Physical string `json:"PhysicalResourceId"`
+			Type     string `json:"ResourceType"`
+		}
 	}
 	if err := json.Unmarshal(out, &answer); err != nil {
 		return deploy.Change{}, fmt.Errorf("aws cloudformation list-stack-resources: %w", err)
@@ -246,11 +250,11 @@ func (t *Target) planDestroy(ctx context.Context) (deploy.Change, error) {
 		return deploy.Change{}, err
 	}
 	for _, r := range answer.StackResourceSummaries {
-		if !kept[r.LogicalResourceId] {
-			change.Details = append(change.Details, fmt.Sprintf("- %s (%s) %s", r.LogicalResourceId, r.ResourceType, r.PhysicalResourceId))
+		if !kept[r.Logical] {
+			change.Details = append(change.Details, fmt.Sprintf("- %s (%s) %s", r.Logical, r.Type, r.Physical))
 			continue
 		}
-		change.Notes = append(change.Notes, leftBehind(t.opts.Region, r.ResourceType, r.PhysicalResourceId))
+		change.Notes = append(change.Notes, leftBehind(t.opts.Region, r.Type, r.Physical))
 	}
 	slices.Sort(change.Details)
 	change.Details = slices.Insert(change.Details, 0, t.where())
