@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -71,7 +72,7 @@ func (s *scheduled) request(ctx context.Context, id string) (*http.Request, erro
 	// The ID of the event finds all attempts of it: Lambda tries an event that failed again.
 	r.Header.Set("X-Request-Id", id)
 	for name, values := range s.job.Header {
-		r.Header[http.CanonicalHeaderKey(name)] = values
+		r.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 	}
 	return r, nil
 }

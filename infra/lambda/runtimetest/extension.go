@@ -134,6 +134,9 @@ func (e *Extension) Env() []string {
 	return []string{"DD_TRACE_AGENT_URL=" + e.server.URL, "DD_DOGSTATSD_HOST=" + host, "DD_DOGSTATSD_PORT=" + port}
 }
 
+// Disconnect closes the connections that wait for a request, as a server does after a while.
+func (e *Extension) Disconnect() { e.server.CloseClientConnections() }
+
 // Posts returns the answered requests that carried data, in the order in which they were answered.
 func (e *Extension) Posts() []Post {
 	e.mu.Lock()

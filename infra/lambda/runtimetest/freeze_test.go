@@ -37,7 +37,8 @@ func (a arrived) since(b arrived) arrived {
 }
 
 // TestNothingIsLostInTheFreeze stops the process at the end of each response, as Lambda does. What has arrived then must be
-// complete: nothing may come when the process goes on, and each invocation must have brought a whole trace.
+// complete: nothing may come when the process goes on, and each invocation must have brought a whole trace. Meanwhile the
+// extension closes its connections, which the process must not trip over.
 func TestNothingIsLostInTheFreeze(t *testing.T) {
 	direct, err := json.Marshal(map[string]any{
 		"method": "POST", "path": "/completion", "headers": map[string]string{"Authorization": "Bearer " + apiKey},
@@ -81,6 +82,7 @@ func TestNothingIsLostInTheFreeze(t *testing.T) {
 				if diff := cmp.Diff([]int{got.Spans, got.LLMSpans, got.Evaluations}, []int{first.Spans, first.LLMSpans, first.Evaluations}); diff != "" {
 					t.Errorf("invocation %d brought another number of spans than the first (-got +want):\n%s", i+1, diff)
 				}
+				l.extension.Disconnect()
 			}
 			if err := l.process.Continue(); err != nil {
 				t.Fatal(err)
