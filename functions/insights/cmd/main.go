@@ -11,6 +11,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/ddapi"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/serverless/googleid"
 )
 
 func main() {
@@ -20,6 +21,7 @@ func main() {
 // build reads the environment:
 //
 //	LRCP_CONTROL_SECRETS     one bearer secret, or two during a rotation; required
+//	LRCP_SCHEDULE_AUDIENCE, LRCP_SCHEDULE_IDENTITY   the schedule of Google Cloud that is let in, too; see googleid
 //	DD_API_KEY, DD_APP_KEY   keys of Datadog; the application key needs the permission timeseries_query only; required
 //	DD_SITE                  the site of Datadog; datadoghq.com when not set
 //	LRCP_DATADOG_URL         the address of a stand-in for Datadog's API; the site's when not set
@@ -27,7 +29,7 @@ func main() {
 //	LRCP_INSIGHTS_WINDOW     how far back the score looks; 1h when not set
 func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	e := env.New(d.Getenv)
-	secrets := serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS")
+	auth := serverless.AnyOf(serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS"), googleid.FromEnv(e))
 	apiKey, appKey := e.RequiredSecret("DD_API_KEY"), e.RequiredSecret("DD_APP_KEY")
 	scope := "service:" + e.String("DD_SERVICE", "llm-reliability-control-plane") + ",env:" + e.String("DD_ENV", "local")
 	window := e.Duration("LRCP_INSIGHTS_WINDOW", time.Hour)
@@ -47,5 +49,5 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 		return serverless.Function{}, err
 	}
 	job := &serverless.Job{Method: http.MethodGet, Path: "/insights", Header: http.Header{insights.EmitHeader: {insights.EmitScore}}}
-	return serverless.Function{Handler: f.Handler(), Auth: secrets, Schedule: job}, nil
+	return serverless.Function{Handler: f.Handler(), Auth: auth, Schedule: job}, nil
 }

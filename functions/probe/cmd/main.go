@@ -7,22 +7,27 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/probe"
+	"github.com/llm-reliability/control-plane/functions/wire/secrets"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/serverless/googleid"
 )
 
-func main() { serverless.Main("probe", build) }
+func main() {
+	serverless.Main("probe", secrets.Reading(build, "LRCP_CONTROL_SECRETS", "LRCP_PROBE_API_KEY"))
+}
 
 // build reads the environment:
 //
 //	LRCP_CONTROL_SECRETS        one bearer secret, or two during a rotation; required
+//	LRCP_SCHEDULE_AUDIENCE, LRCP_SCHEDULE_IDENTITY   the schedule of Google Cloud that is let in, too; see googleid
 //	LRCP_PROBE_QA_URL           the address of the function qa; required
 //	LRCP_PROBE_COMPLETION_URL   the address of the function completion; required
 //	LRCP_PROBE_API_KEY          the API key that both let the probe in with; required
 //	LRCP_PROBE_TIMEOUT          the longest time for one question; 20s when not set
 func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	e := env.New(d.Getenv)
-	secrets := serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS")
+	auth := serverless.AnyOf(serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS"), googleid.FromEnv(e))
 	opts := probe.Options{
 		QAURL:         probe.URLFromEnv(e, "LRCP_PROBE_QA_URL"),
 		CompletionURL: probe.URLFromEnv(e, "LRCP_PROBE_COMPLETION_URL"),
@@ -38,5 +43,5 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 		return serverless.Function{}, err
 	}
 	job := &serverless.Job{Method: http.MethodPost, Path: "/probe"}
-	return serverless.Function{Handler: f.Handler(), Auth: secrets, Schedule: job}, nil
+	return serverless.Function{Handler: f.Handler(), Auth: auth, Schedule: job}, nil
 }
