@@ -130,13 +130,14 @@ func refusedForSize(err error) bool {
 
 // wrap says what was tried, and where. The key is left out: it stands for what a person asked.
 func (t *Tier) wrap(ctx context.Context, tried string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s in DynamoDB table %q: %w: %v", tried, t.opts.Table, ctx.Err(), err)
 	}
-	return fmt.Errorf("%s in DynamoDB table %q: %w", tried, t.opts.Table, err)
+	tried = fmt.Sprintf("%s in DynamoDB table %q of region %q", tried, t.opts.Table, t.opts.Client.Options().Region)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w: %v", tried, ctx.Err(), err)
+	}
+	return fmt.Errorf("%s: %w", tried, err)
 }
 
 func itemKey(key string) map[string]types.AttributeValue {

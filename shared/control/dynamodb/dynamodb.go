@@ -34,6 +34,8 @@ import (
 const DefaultRetention = 400 * 24 * time.Hour
 
 const (
+	// maxRetention keeps the sum with an end within what a time.Duration can add.
+	maxRetention = 100 * 365 * 24 * time.Hour
 	// lately is how long an override stays in the head after its end: longer than remediation looks back.
 	lately = 2 * time.Hour
 	// headBytes is the size that the head is kept below by archiving more than need be. Each 4 KiB of it are one unit of
@@ -75,8 +77,8 @@ func New(opts Options) (*Store, error) {
 		return nil, errors.New("dynamodb: Client is required")
 	case opts.Table == "":
 		return nil, errors.New("dynamodb: Table is required")
-	case opts.Retention < 0:
-		return nil, errors.New("dynamodb: Retention must not be negative")
+	case opts.Retention < 0 || opts.Retention > maxRetention:
+		return nil, errors.New("dynamodb: Retention must be between 0 and a hundred years")
 	}
 	opts.Retention = cmp.Or(opts.Retention, DefaultRetention)
 	if opts.Now == nil {
@@ -315,7 +317,7 @@ func (s *Store) wrap(ctx context.Context, tried string, err error) error {
 	if err == nil {
 		return nil
 	}
-	tried = fmt.Sprintf("%s in DynamoDB table %q", tried, s.opts.Table)
+	tried = fmt.Sprintf("%s in DynamoDB table %q of region %q", tried, s.opts.Table, s.opts.Client.Options().Region)
 	switch {
 	case conflict(err):
 		return fmt.Errorf("%s: %w", tried, control.ErrConflict)

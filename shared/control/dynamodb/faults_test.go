@@ -318,3 +318,41 @@ func TestItemsThatOthersChanged(t *testing.T) {
 		}
 	}
 }
+
+// FuzzAnswers has the table answer a read with anything.
+func FuzzAnswers(f *testing.F) {
+	f.Add(`{}`, `{}`)
+	f.Add(`{"Item":{"version":{"S":"2-x"},"horizon":{"S":"2026-01-02T04:00:00.000000000Z"},"overrides":{"S":"[{\"id\":\"a\"}]"}}}`,
+		`{"Items":[{"sk":{"S":"until#x"},"override":{"S":"{\"id\":\"b\",\"end\":\"2026-01-02T04:00:00Z\"}"}}],"Count":1}`)
+	f.Add(`{"Item":{"version":{"N":"2"},"horizon":{"S":"9999-12-31T23:59:59.999999999Z"},"overrides":{"S":"null"}}}`, `{"Items":[{}]}`)
+	f.Add(`{"Item":{"version":null}}`, `{"Items":null,"LastEvaluatedKey":{}}`)
+	f.Fuzz(func(t *testing.T, item, page string) {
+		queries := 0
+		backend := &dynamotest.Table{Name: table, Intercept: func(w http.ResponseWriter, _ *http.Request, operation string, _ func(http.ResponseWriter)) {
+			answer := item
+			if operation == "Query" {
+				answer = page
+				if queries++; queries > 3 { // or a key to go on from would be answered with itself
+					answer = "{}"
+				}
+			}
+			_, _ = w.Write([]byte(answer))
+		}}
+		store := open(t, backend, nil)
+		s, err := store.State(t.Context(), start)
+		if err != nil && !errors.Is(err, control.ErrUnavailable) {
+			t.Errorf("state: got %v, want ErrUnavailable", err)
+		}
+		for _, o := range s.Overrides {
+			if !o.Until().After(start) {
+				t.Errorf("state: got %v, which ended before", o)
+			}
+		}
+		if _, _, err := store.Get(t.Context(), "a"); err != nil && !errors.Is(err, control.ErrUnavailable) {
+			t.Errorf("get: got %v, want ErrUnavailable", err)
+		}
+		if err := store.Commit(t.Context(), s.Version, nil); err != nil && !errors.Is(err, control.ErrUnavailable) && !errors.Is(err, control.ErrConflict) {
+			t.Errorf("commit: got %v, want ErrUnavailable or ErrConflict", err)
+		}
+	})
+}

@@ -134,7 +134,7 @@ func unchanged(v control.Version) condition {
 }
 
 func encodeHead(h *head) (item, error) {
-	encoded, err := json.Marshal(h.overrides)
+	encoded, err := json.Marshal(append([]control.Override{}, h.overrides...)) // never null
 	if err != nil {
 		return nil, err
 	}

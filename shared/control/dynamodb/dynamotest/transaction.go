@@ -161,11 +161,11 @@ func WithTransactions(emulator, table string) http.Handler {
 			return // the caller went away
 		}
 		do := func(operation string, body []byte) (int, http.Header, []byte) {
-			resp, answer, err := forward(r, emulator, operation, body)
+			status, header, answer, err := forward(r, emulator, operation, body)
 			if err != nil {
 				return http.StatusBadGateway, nil, []byte(err.Error())
 			}
-			return resp.StatusCode, resp.Header, answer
+			return status, header, answer
 		}
 		if !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".TransactWriteItems") {
 			status, header, answer := do(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), targetPrefix), body)
@@ -179,10 +179,10 @@ func WithTransactions(emulator, table string) http.Handler {
 }
 
 // forward calls an operation of the emulator in the name of r. The emulator wants a signature, but does not check it.
-func forward(r *http.Request, emulator, operation string, body []byte) (*http.Response, []byte, error) {
+func forward(r *http.Request, emulator, operation string, body []byte) (status int, header http.Header, answer []byte, err error) {
 	out, err := http.NewRequestWithContext(r.Context(), http.MethodPost, emulator, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, nil, err
 	}
 	for _, name := range []string{"Authorization", "Content-Type", "X-Amz-Date"} {
 		out.Header.Set(name, r.Header.Get(name))
@@ -190,11 +190,11 @@ func forward(r *http.Request, emulator, operation string, body []byte) (*http.Re
 	out.Header.Set("X-Amz-Target", targetPrefix+operation)
 	resp, err := http.DefaultTransport.RoundTrip(out)
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, nil, err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	return resp, answer, err
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, resp.Header, answer, err
 }
 
 // relay executes a transaction by single calls of the emulator.
