@@ -70,7 +70,7 @@ func check(ctx context.Context, b Backend, timeout time.Duration) finding {
 	now := time.Now()
 	observed, r := read(err)
 	f := finding{verdict: r.auth, err: err, Evidence: Evidence{
-		Source: b.Provider + "/" + b.Model, Observed: observed, Detail: r.detail, LatencyMS: ms(now.Sub(start)), Credential: &credential,
+		Source: b.name(), Observed: observed, Detail: r.detail, LatencyMS: ms(now.Sub(start)), Credential: &credential,
 	}}
 	end := credential.ExpiresAt
 	switch {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -33,11 +34,16 @@ type Backend struct {
 	// Provider and Model name the provider and the model that is called there; both are required.
 	Provider string
 	Model    string
+	// Location is where the provider serves the model; empty where it has one address.
+	Location string
 	// Client calls it; required.
 	Client llm.Model
 	// Credentials are those that Client uses; required. See None and Key.
 	Credentials Credentials
 }
+
+// name names a backend in evidence: google/europe-west1/gemini-3.8-flash.
+func (b Backend) name() string { return path.Join(b.Provider, b.Location, b.Model) }
 
 // Options are the dependencies of the function.
 type Options struct {

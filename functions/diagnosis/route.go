@@ -17,7 +17,7 @@ func Route(route []gateway.Backend, open ...string) []Backend {
 		for _, tier := range catalog.Tiers() {
 			model = cmp.Or(model, b.Tiers[tier])
 		}
-		probed := Backend{Provider: b.Provider, Model: model, Client: b.Model, Credentials: Key{Client: b.Model, Model: model}}
+		probed := Backend{Provider: b.Provider, Location: b.Location, Model: model, Client: b.Model, Credentials: Key{Client: b.Model, Model: model}}
 		if slices.Contains(open, b.Provider) {
 			probed.Credentials = None{}
 		}

@@ -80,7 +80,7 @@ func live(ctx context.Context, b Backend, timeout time.Duration) finding {
 	err := ask(ctx, b.Client, b.Model)
 	observed, r := read(err)
 	f := finding{verdict: r.provider, err: err, Evidence: Evidence{
-		Source: b.Provider + "/" + b.Model, Observed: observed, Detail: r.detail, LatencyMS: ms(time.Since(start)),
+		Source: b.name(), Observed: observed, Detail: r.detail, LatencyMS: ms(time.Since(start)),
 	}}
 	switch {
 	case r.provider == OK:

@@ -45,7 +45,7 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	if err != nil {
 		return serverless.Function{}, err
 	}
-	backends := models.Backends(e, known, "embedded")
+	backends := models.Backends(ctx, e, known, models.Deployed()...)
 	if err := e.Err(); err != nil {
 		return serverless.Function{}, err
 	}
@@ -55,7 +55,7 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, opened.Close())
+			err = errors.Join(err, opened.Close(), models.Close(backends))
 		}
 	}()
 	reader, err := control.NewReader(control.ReaderOptions{Store: opened.Control, Base: control.Settings{Model: tier}, Interval: interval, Logger: d.Logger})
@@ -83,6 +83,6 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 		Health: func(ctx context.Context) serverless.Health {
 			return serverless.Health{Provider: backends[0].Provider, ControlReachable: opened.Control.Ping(ctx) == nil}
 		},
-		Close: func(context.Context) error { return opened.Close() },
+		Close: func(context.Context) error { return errors.Join(opened.Close(), models.Close(backends)) },
 	}, nil
 }

@@ -70,7 +70,7 @@ var libraries = []library{
 	{path: "github.com/openai/openai-go/v3", in: []string{"shared/llm/openai"}},
 	{path: "cloud.google.com/go/vertexai", in: []string{"shared/llm/vertexai"}, oneFile: true},
 	{path: "google.golang.org/genai", in: []string{"shared/llm/genai"}, oneFile: true},
-	{path: "cloud.google.com/go/auth", in: []string{"shared/llm/vertexai", "shared/llm/genai", "shared/llm/googleauth", "shared/serverless/googleid"}},
+	{path: "cloud.google.com/go/auth", in: []string{"functions/wire/models", "shared/llm/vertexai", "shared/llm/genai", "shared/llm/googleauth", "shared/serverless/googleid"}},
 	{path: "cloud.google.com/go/firestore", in: []string{"shared/control/firestore", "shared/cache/firestore", "functions/wire"}},
 	{path: "github.com/aws/aws-sdk-go-v2", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "functions/wire"}},
 	{path: "github.com/aws/smithy-go", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "functions/wire"}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -41,13 +42,13 @@ type functions struct {
 }
 
 // handler returns every function behind one address, each at its own routes. GET /health asks all of them.
-func (f functions) handler() (http.Handler, error) {
+func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	models, err := catalog.BuiltIn()
 	if err != nil {
 		return nil, err
 	}
 	base := control.Settings{Model: string(catalog.Standard)}
-	backends, err := f.backends(models)
+	backends, err := f.backends(ctx, models)
 	if err != nil {
 		return nil, err
 	}
@@ -114,12 +115,14 @@ func (f functions) handler() (http.Handler, error) {
 }
 
 // backends are those that the environment names, each able to fail on purpose.
-func (f functions) backends(known *catalog.Catalog) ([]gateway.Backend, error) {
+func (f functions) backends(ctx context.Context, known *catalog.Catalog) ([]gateway.Backend, error) {
 	e := env.New(f.getenv)
-	backends := models.Backends(e, known, embedded.Provider)
+	backends := models.Backends(ctx, e, known, models.Embedded)
 	if err := e.Err(); err != nil {
 		return nil, err
 	}
+	route := slices.Clone(backends)
+	f.stack.onClose("models", func(context.Context) error { return models.Close(route) })
 	for i, b := range backends {
 		faulty := fault.Wrap(b.Model)
 		backends[i].Model = faulty

@@ -132,7 +132,7 @@ func InProcess(ctx context.Context, opts Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.assemble(opts, sink, mux); err != nil {
+	if err := s.assemble(ctx, opts, sink, mux); err != nil {
 		return nil, errors.Join(err, s.Close(ctx))
 	}
 	if err := s.deployAssets(ctx); err != nil {
@@ -222,7 +222,7 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 		}
 		return nil
 	})
-	if err := s.assemble(opts, sink, mux); err != nil {
+	if err := s.assemble(ctx, opts, sink, mux); err != nil {
 		return errors.Join(err, functions.Close())
 	}
 	s.serve("functions", functions, mux)
@@ -269,7 +269,7 @@ func (s *Stack) logger() *slog.Logger {
 }
 
 // assemble opens the control state and puts the functions together.
-func (s *Stack) assemble(opts Options, sink telemetry.Sink, mux *lateHandler) error {
+func (s *Stack) assemble(ctx context.Context, opts Options, sink telemetry.Sink, mux *lateHandler) error {
 	store, err := bolt.Open(bolt.Options{Path: filepath.Join(opts.StateDir, "control.db")})
 	if err != nil {
 		return err
@@ -287,7 +287,7 @@ func (s *Stack) assemble(opts Options, sink telemetry.Sink, mux *lateHandler) er
 	if f.getenv == nil {
 		f.getenv = func(string) string { return "" }
 	}
-	handler, err := f.handler()
+	handler, err := f.handler(ctx)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/llm-reliability/control-plane/functions/wire/secrets"
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/env"
-	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
@@ -26,15 +25,16 @@ func main() {
 //	                         none for others when not set. Set it for a route that reaches Vertex AI by another name
 //	GOOGLE_CLOUD_LOCATION    the location that models are called in; global when not set
 //	LRCP_DIAGNOSIS_TIMEOUT   the longest time for a call of a model; 10s when not set
-func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
+func build(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
 	e := env.New(d.Getenv)
-	secrets := serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS")
+	auth := serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS")
 	known, err := catalog.BuiltIn()
 	if err != nil {
 		return serverless.Function{}, err
 	}
+	route := models.Backends(ctx, e, known, models.Deployed()...)
 	opts := diagnosis.Options{
-		Backends: diagnosis.Route(models.Backends(e, known, embedded.Provider), embedded.Provider), Telemetry: d.Telemetry,
+		Backends: diagnosis.Route(route, models.Embedded), Telemetry: d.Telemetry,
 		LiveTimeout: e.Duration("LRCP_DIAGNOSIS_TIMEOUT", 10*time.Second),
 	}
 	opts.Backends = withGoogle(e, opts.Backends)
@@ -52,5 +52,5 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 		return serverless.Function{}, err
 	}
 	handler, err := diagnosis.New(opts)
-	return serverless.Function{Handler: handler, Auth: secrets}, err
+	return serverless.Function{Handler: handler, Auth: auth, Close: func(context.Context) error { return models.Close(route) }}, err
 }
