@@ -38,6 +38,8 @@ type Options struct {
 	Params map[string]string
 	// Getenv has the values of secrets that are not in Secret Manager yet; required.
 	Getenv func(string) string
+	// Destroy says that the deployment is to be undone, for which neither sources nor secrets need be there.
+	Destroy bool
 	// Purge makes the steps that undo a deployment delete data too: secrets, images, and a database of our own.
 	Purge bool
 	// Runner is required.
@@ -107,6 +109,11 @@ func New(opts Options) (*Target, error) {
 	if opts.Tell == nil {
 		opts.Tell = func(string) {}
 	}
+	root, err := filepath.Abs(opts.Root)
+	if err != nil {
+		return nil, fmt.Errorf("cloudrun: %w", err)
+	}
+	opts.Root = root
 	opts.Params = maps.Clone(opts.Params)
 	maps.DeleteFunc(opts.Params, func(_, value string) bool { return value == "" })
 	p := func(name, fallback string) string {
@@ -141,24 +148,30 @@ var (
 // Requirements implements deploy.Target.
 func (t *Target) Requirements(ctx context.Context) []deploy.Problem {
 	problems := t.settingsProblems()
-	gcloud := true
-	for _, tool := range []deploy.Problem{
-		{What: "gcloud", Fix: "https://cloud.google.com/sdk/docs/install"}, {What: "go", Fix: "https://go.dev/dl"},
-	} {
-		if err := t.opts.Runner.Look(tool.What); err != nil {
-			gcloud = gcloud && tool.What != "gcloud"
-			problems = append(problems, deploy.Problem{What: tool.What + " is not installed", Fix: tool.Fix})
-		}
+	gcloud := t.opts.Runner.Look("gcloud")
+	if gcloud != nil {
+		problems = append(problems, deploy.Problem{What: "gcloud is not installed", Fix: "https://cloud.google.com/sdk/docs/install"})
+	}
+	if !t.opts.Destroy {
+		problems = append(problems, t.sourceProblems()...)
+	}
+	if gcloud != nil {
+		return append(problems, t.secretProblems(nil)...)
+	}
+	return append(problems, t.cloudProblems(ctx)...)
+}
+
+// sourceProblems looks for what images are made from and by.
+func (t *Target) sourceProblems() (problems []deploy.Problem) {
+	if err := t.opts.Runner.Look("go"); err != nil {
+		problems = append(problems, deploy.Problem{What: "go is not installed", Fix: "https://go.dev/dl"})
 	}
 	for _, file := range []string{"go.mod", dockerfile, buildConfig} {
 		if _, err := os.Stat(filepath.Join(t.opts.Root, file)); err != nil {
 			problems = append(problems, deploy.Problem{What: "there is no " + file + " here", Fix: "run this in the root of the repository"})
 		}
 	}
-	if !gcloud {
-		return append(problems, t.secretProblems(nil)...)
-	}
-	return append(problems, t.cloudProblems(ctx)...)
+	return problems
 }
 
 // settingsProblems looks at the settings alone.
@@ -212,6 +225,9 @@ func (t *Target) cloudProblems(ctx context.Context) []deploy.Problem {
 			Fix:  "gcloud projects create " + t.settings.Project + ", or another project",
 		})
 	}
+	if t.opts.Destroy {
+		return nil
+	}
 	var problems []deploy.Problem
 	// Who may not ask is told later, by the first command that needs it.
 	billed, err := c.lines(ctx, "", "billing", "projects", "describe", t.settings.Project, "--format=value(billingEnabled)")
@@ -237,6 +253,9 @@ func (t *Target) cloudProblems(ctx context.Context) []deploy.Problem {
 
 // secretProblems lists the secrets that are neither in Secret Manager nor in the environment. No value is told.
 func (t *Target) secretProblems(known map[string]versions) (problems []deploy.Problem) {
+	if t.opts.Destroy {
+		return nil
+	}
 	for _, secret := range t.settings.Secrets() {
 		name, value := t.settings.SecretName(secret), t.opts.Getenv(secret.Variable)
 		switch {

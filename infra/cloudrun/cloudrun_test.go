@@ -430,6 +430,18 @@ func TestRequirementsAreOneList(t *testing.T) {
 			}},
 			want: []string{"the variable DD_APP_KEY begins or ends with a space or a new line"},
 		},
+		"what is to be destroyed needs neither sources nor secrets": {
+			project: func(p *project) { p.tools, p.unpaid = []string{"gcloud"}, true },
+			root:    t.TempDir(),
+			change: []setting{func(o *cloudrun.Options) {
+				o.Destroy, o.Getenv = true, func(string) string { return "" }
+			}},
+		},
+		"but a project that can be seen": {
+			project: func(p *project) { p.absent = true },
+			change:  []setting{func(o *cloudrun.Options) { o.Destroy = true }},
+			want:    []string{"ops@acme.example can't see the project acme-llm: NOT_FOUND: no such project"},
+		},
 		"secrets that may not be listed": {
 			project: func(p *project) { p.apis, p.refuse = []string{"secretmanager.googleapis.com"}, "secrets list" },
 			want:    []string{"the secrets can't be listed: PERMISSION_DENIED: secrets list"},
@@ -585,12 +597,8 @@ func TestURLs(t *testing.T) {
 
 // TestRealSources names the images of this repository.
 func TestRealSources(t *testing.T) {
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := newProject(t)
-	tgt := target(t, p, root, func(o *cloudrun.Options) { o.Stage = "test" })
+	tgt := target(t, p, "../..", func(o *cloudrun.Options) { o.Stage = "test" })
 	planned := plan(t, tgt)
 	images := map[string]bool{}
 	for _, s := range planned {
