@@ -144,6 +144,12 @@ func (t *Target) secrets() (names []string, wrong []deploy.Problem) {
 			})
 			continue
 		}
+		if region := arnForm.FindStringSubmatch(t.opts.Params[name])[1]; region != t.opts.Region && t.opts.Region != "" {
+			wrong = append(wrong, deploy.Problem{
+				What: fmt.Sprintf("lambda.%s is of a secret in %s, and functions read secrets of their own region, %s", name, region, t.opts.Region),
+			})
+			continue
+		}
 		names = append(names, name)
 	}
 	return names, wrong
@@ -162,7 +168,7 @@ func (t *Target) cloudRequirements(ctx context.Context, arns []string) (problems
 	t.account = caller.Account
 	for _, name := range arns {
 		arn := t.opts.Params[name]
-		out, err := t.awsIn(ctx, arnForm.FindStringSubmatch(arn)[1], "secretsmanager", "describe-secret", "--secret-id", arn)
+		out, err := t.aws(ctx, "secretsmanager", "describe-secret", "--secret-id", arn)
 		var secret struct{ DeletedDate any }
 		switch {
 		case err != nil:
@@ -242,11 +248,7 @@ func (t *Target) osls(verb string) deploy.Command {
 
 // aws runs the aws command in the region, and returns what it said as JSON.
 func (t *Target) aws(ctx context.Context, args ...string) ([]byte, error) {
-	return t.awsIn(ctx, t.opts.Region, args...)
-}
-
-func (t *Target) awsIn(ctx context.Context, region string, args ...string) ([]byte, error) {
-	return t.opts.Runner.Run(ctx, awsCommand(region, args...))
+	return t.opts.Runner.Run(ctx, awsCommand(t.opts.Region, args...))
 }
 
 func awsCommand(region string, args ...string) deploy.Command {

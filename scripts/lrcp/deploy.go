@@ -19,13 +19,15 @@ import (
 
 	"github.com/llm-reliability/control-plane/functions/routes"
 	"github.com/llm-reliability/control-plane/infra/assets/settings"
+	"github.com/llm-reliability/control-plane/infra/cloudrun"
 	"github.com/llm-reliability/control-plane/infra/deploy"
 	"github.com/llm-reliability/control-plane/infra/lambda"
 )
 
 // deployCommand are the clouds that the functions run in.
 type deployCommand struct {
-	Lambda lambdaCommand `cmd:"" help:"AWS Lambda, by osls and the aws command."`
+	Lambda   lambdaCommand   `cmd:"" help:"AWS Lambda, by osls and the aws command."`
+	CloudRun cloudRunCommand `cmd:"" name:"cloudrun" help:"Google Cloud Run, by the gcloud command."`
 }
 
 // lambdaCommand deploys to AWS Lambda.
@@ -41,6 +43,22 @@ func (c *lambdaCommand) Run(ctx context.Context, out io.Writer, parsed *kong.Con
 		d.values["site"], d.values["version"], d.values["google_credentials"] = c.Site, d.version, credentials
 		return lambda.New(lambda.Options{
 			Root: c.Root, Stage: c.Stage, Region: d.region, Params: d.values, Functions: routes.Functions(), Runner: d.runner, Tell: d.tell,
+		})
+	})
+}
+
+// cloudRunCommand deploys to Google Cloud Run.
+type cloudRunCommand struct {
+	deployment
+	Purge bool `help:"With --destroy: delete data too, which are secrets, images, and a database of the stage's own."`
+}
+
+// Run implements the command.
+func (c *cloudRunCommand) Run(ctx context.Context, out io.Writer, parsed *kong.Context) error {
+	return c.deploy(ctx, conversation{out: out, in: os.Stdin, again: parsed.Args}, settings.CloudRun, func(d described) (deploy.Target, error) {
+		d.values["site"], d.values["version"] = c.Site, d.version
+		return cloudrun.New(cloudrun.Options{
+			Root: c.Root, Stage: c.Stage, Region: d.region, Params: d.values, Getenv: os.Getenv, Purge: c.Purge, Runner: d.runner, Tell: d.tell,
 		})
 	})
 }
@@ -119,7 +137,7 @@ func (d *deployment) deploy(ctx context.Context, talk conversation, cloud string
 	}
 	// What the tools say is shown while they change something. What they say while they look is theirs, but for errors.
 	loud := &gate{out: talk.out}
-	runner := deploy.Exec{Stderr: loud, Hide: []string{"LRCP_SECRET_", "DD_API_KEY=", "DD_APP_KEY="}}
+	runner := deploy.Exec{Stderr: loud, Hide: secretVariables()}
 	if d.DryRun {
 		runner.Trace = func(c deploy.Command) { fmt.Fprintf(talk.out, "$ %s\n", c) }
 	}
@@ -191,6 +209,13 @@ func (d *deployment) steps(target deploy.Target, work *assetsWork, smoke *smokeT
 		steps = append(steps, work.step())
 	}
 	return append(steps, smoke.step())
+}
+
+// secretVariables are what the tools have no use for: the secrets of the assets, and those that are put into a secret store.
+func secretVariables() []string {
+	return []string{
+		"LRCP_SECRET_", "LRCP_API_KEYS=", "LRCP_CONTROL_SECRETS=", "LRCP_PROBE_API_KEY=", "OPENAI_API_KEY=", "DD_API_KEY=", "DD_APP_KEY=",
+	}
 }
 
 // regionOf returns the region that the cloud's own variables choose.

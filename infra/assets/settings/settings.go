@@ -11,6 +11,9 @@
 //	lambda:
 //	  region: eu-central-1
 //	  dd_api_key_arn: arn:aws:secretsmanager:eu-central-1:123456789012:secret:lrcp/dd-api-key-AbCdEf
+//	cloudrun:
+//	  project: acme-llm
+//	  region: europe-west1
 //
 // The environment wins over the file: LRCP_SETTING_SLACK_CHANNEL, LRCP_FUNCTION_QA, LRCP_SECRET_CONTROL, LRCP_LAMBDA_REGION.
 package settings

@@ -1,6 +1,7 @@
 package settings_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,11 +51,14 @@ func TestLookup(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	tests := map[string]struct{ content, want string }{
-		"an unknown key":           {"setings: {}\n", "setings"},
-		"secrets in a file":        {"secrets: {control: x}\n", "LRCP_SECRET_CONTROL"},
-		"every URL that is wrong":  {"functions: {a: x, b: 'https://b.example/'}\n", "functions.b"},
-		"a function without host":  {"functions: {a: x, b: 'https://b.example/'}\n", `functions.a: "x" is no URL`},
-		"what is no YAML document": {"settings: [", "yaml: line"},
+		"an unknown setting of a cloud":    {"lambda: {regoin: a}\n", "lambda.regoin: there is no such setting"},
+		"a setting of another cloud":       {"cloudrun: {dd_api_key_arn: a}\n", "cloudrun.dd_api_key_arn"},
+		"what is no setting but a section": {"lambda: {region: {a: b}}\n", "into string"},
+		"an unknown key":                   {"setings: {}\n", "setings"},
+		"secrets in a file":                {"secrets: {control: x}\n", "LRCP_SECRET_CONTROL"},
+		"every URL that is wrong":          {"functions: {a: x, b: 'https://b.example/'}\n", "functions.b"},
+		"a function without host":          {"functions: {a: x, b: 'https://b.example/'}\n", `functions.a: "x" is no URL`},
+		"what is no YAML document":         {"settings: [", "yaml: line"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -68,6 +72,48 @@ func TestParseRefuses(t *testing.T) {
 	}
 	if _, err := settings.Load("", env(nil)); err != nil {
 		t.Errorf("without a file: %v", err)
+	}
+}
+
+func TestCloud(t *testing.T) {
+	v, err := settings.Parse([]byte("lambda: {region: file, data_memory: 512, table_deletion_protection: true, log_level: ''}\n"),
+		env(map[string]string{"LRCP_LAMBDA_REGION": "environment", "LRCP_CLOUDRUN_PROJECT": "acme"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"region": "environment", "data_memory": "512", "table_deletion_protection": "true"}
+	if got := v.Cloud(settings.Lambda); !maps.Equal(got, want) {
+		t.Errorf("lambda: %v, want %v", got, want)
+	}
+	if got := v.Cloud(settings.CloudRun); !maps.Equal(got, map[string]string{"project": "acme"}) {
+		t.Errorf("cloudrun: %v", got)
+	}
+	if got := v.Cloud("elsewhere"); len(got) != 0 {
+		t.Errorf("elsewhere: %v", got)
+	}
+}
+
+func TestDeployedFunctionsWinOverTheFile(t *testing.T) {
+	v, err := settings.Parse([]byte("functions: {qa: 'https://old.example', insights: 'https://in.example'}\n"),
+		env(map[string]string{"LRCP_FUNCTION_COMPLETION": "https://mine.example"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := v.WithFunctions(map[string]string{"qa": "https://new.example", "completion": "https://theirs.example"})
+	for name, want := range map[string]string{"qa": "https://new.example", "insights": "https://in.example", "completion": "https://mine.example"} {
+		if got, _ := with.Lookup("function", name+".url"); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if got, _ := v.Lookup("function", "qa.url"); got != "https://old.example" {
+		t.Errorf("the values of before changed to %q", got)
+	}
+	empty, err := settings.Parse(nil, env(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := empty.WithFunctions(map[string]string{"qa": "https://new.example"}).Lookup("function", "qa.url"); got != "https://new.example" {
+		t.Errorf("without a file: %q", got)
 	}
 }
 
