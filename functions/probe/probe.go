@@ -49,7 +49,7 @@ type Options struct {
 	HTTP *http.Client
 	// Telemetry takes metrics and evaluations; nil takes nothing.
 	Telemetry *telemetry.Client
-	// Timeout bounds each question, and Total all of them; 20 s and 50 s when 0.
+	// Timeout bounds each question, and Total all of them; 20 s and 100 s when 0. The deadline of the request bounds both.
 	Timeout, Total time.Duration
 }
 
@@ -82,7 +82,7 @@ func New(opts Options) (*Function, error) {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	opts.HTTP = &client
 	opts.QAURL, opts.CompletionURL = strings.TrimSuffix(opts.QAURL, "/"), strings.TrimSuffix(opts.CompletionURL, "/")
-	opts.Timeout, opts.Total = cmp.Or(opts.Timeout, 20*time.Second), cmp.Or(opts.Total, 50*time.Second)
+	opts.Timeout, opts.Total = cmp.Or(opts.Timeout, 20*time.Second), cmp.Or(opts.Total, 100*time.Second)
 	f := &Function{opts, http.NewServeMux()}
 	f.mux.HandleFunc("POST /probe", f.serve)
 	return f, nil
@@ -230,7 +230,7 @@ func (f *Function) emit(ctx context.Context, r Report) {
 	if !r.Passed {
 		level = slog.LevelWarn
 	}
-	var failed []string
+	failed := []string{}
 	for _, c := range r.Cases {
 		if !c.Passed {
 			failed = append(failed, c.Name+": "+string(c.ErrorType))

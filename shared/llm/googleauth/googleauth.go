@@ -181,8 +181,8 @@ func (c *Credentials) build(client *http.Client) (*auth.Credentials, error) {
 			TokenProvider: auth.NewCachedTokenProvider(metadata{client, c.opts}, &auth.CachedTokenProviderOptions{DisableAsyncRefresh: true}),
 		}), nil
 	}
-	creds, err := credentials.DetectDefault(&credentials.DetectOptions{
-		CredentialsJSON: c.json, Scopes: c.opts.Scopes, Client: client, DisableAsyncRefresh: true,
+	creds, err := credentials.NewCredentialsFromJSON(credentials.CredType(c.file.Type), c.json, &credentials.DetectOptions{
+		Scopes: c.opts.Scopes, Client: client, DisableAsyncRefresh: true,
 		// The SDK's logger is switched on by a variable, and then writes tokens.
 		Logger: slog.New(slog.DiscardHandler),
 	})

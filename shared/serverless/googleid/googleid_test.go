@@ -131,7 +131,7 @@ func TestOnlyTheScheduleOfThisFunctionIsLetIn(t *testing.T) {
 		return encode(t, map[string]any{"alg": alg, "kid": "g1"}) + "." + body
 	}
 	// The public key as the secret of a symmetric signature, which a verifier that believes the header takes for good.
-	mac := hmac.New(sha256.New, googles().PublicKey.N.Bytes())
+	mac := hmac.New(sha256.New, googles().N.Bytes())
 	mac.Write([]byte(unsigned("HS256")))
 	sum := sha256.Sum256([]byte(unsigned("ES256")))
 	ec, err := ecdsa.SignASN1(rand.Reader, ecKey, sum[:])
