@@ -31,7 +31,7 @@ func (c *packageCommand) Run(ctx context.Context, out io.Writer) error {
 	if err := template.Installed(c.Dir); err != nil {
 		return err
 	}
-	params := template.Placeholders()
+	params := template.Placeholders(c.Region)
 	maps.Copy(params, c.Param)
 	zips, err := bundle.Build(ctx, bundle.Options{
 		Dir: c.Dir, Out: filepath.Join(c.Dir, "build", "lambda"), Functions: template.Functions(),

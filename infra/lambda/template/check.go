@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -55,9 +54,7 @@ func (c *checker) want(id, want string, path ...string) {
 // kinds looks for resources that belong to no function of ours, or to nothing that a rule knows.
 func (c *checker) kinds() {
 	ours := map[string][]string{
-		"AWS::Lambda::Function": {}, "AWS::Lambda::Url": {}, "AWS::IAM::Role": {}, "AWS::Logs::LogGroup": {}, "AWS::DynamoDB::Table": {stateTable},
-		"AWS::Events::Rule": {}, "AWS::Lambda::EventInvokeConfig": {}, "AWS::S3::Bucket": {bucket}, "AWS::S3::BucketPolicy": {bucket + "Policy"},
-		"AWS::Lambda::Permission": nil,
+		"AWS::DynamoDB::Table": {stateTable}, "AWS::S3::Bucket": {bucket}, "AWS::S3::BucketPolicy": {bucket + "Policy"},
 	}
 	add := func(kind, id string) { ours[kind] = append(ours[kind], id) }
 	for _, f := range contracts() {
@@ -128,6 +125,9 @@ func (c *checker) function(f contract) {
 	if key := text(get(p, "Code", "S3Key")); !strings.HasSuffix(key, "/"+f.name+".zip") {
 		c.say(id, "its code is %s, want %s.zip", key, f.name)
 	}
+	if length := len(text(p["FunctionName"])); length == 0 || length > 64 {
+		c.say(id, "FunctionName has %d characters, and Lambda takes 1 to 64: choose a shorter stage", length)
+	}
 	if memory, _ := p["MemorySize"].(float64); memory < 256 {
 		c.say(id, "MemorySize is %v, want 256 or more: the Datadog extension is slow with less", p["MemorySize"])
 	}
@@ -137,6 +137,7 @@ func (c *checker) function(f contract) {
 	c.concurrency(f, id)
 	env, _ := get(p, "Environment", "Variables").(map[string]any)
 	c.environment(f, id, env)
+	c.near(id, env)
 	deadline, err := time.ParseDuration(text(env["LRCP_TIMEOUT"]))
 	if timeout, _ := p["Timeout"].(float64); err != nil || deadline <= 0 {
 		c.say(id, "LRCP_TIMEOUT is %q, want a duration such as 30s", text(env["LRCP_TIMEOUT"]))
@@ -190,7 +191,7 @@ func (c *checker) environment(f contract, id string, env map[string]any) {
 		}
 	}
 	if bytes > maxEnvironment {
-		c.say(id, "its environment has %d bytes, and Lambda takes %d", bytes, maxEnvironment)
+		c.say(id, "its environment has more than the %d bytes that Lambda takes", maxEnvironment)
 	}
 	for _, name := range slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Keys(fixed)), f.required))) {
 		if _, ok := env[name]; !ok {
@@ -211,6 +212,21 @@ func (c *checker) environment(f contract, id string, env map[string]any) {
 	c.probed(id, "LRCP_PROBE_COMPLETION_URL", "Completion", value)
 	if providers := value("LRCP_PROVIDER"); providers != "" {
 		c.provider(id, strings.Split(providers, ","), value)
+	}
+}
+
+// near holds that the secrets are in the region of the stack, which the layer tells: the functions ask no other.
+func (c *checker) near(id string, env map[string]any) {
+	layers := texts(c.Resources[id].Properties["Layers"])
+	if len(layers) != 1 || !extension.MatchString(layers[0]) {
+		return
+	}
+	region := strings.Split(layers[0], ":")[3]
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		arn := text(env[name])
+		if strings.HasSuffix(name, secretSuffix) && secretARN.MatchString(arn) && strings.Split(arn, ":")[3] != region {
+			c.say(id, "%s is in %s, want a secret in %s", name, strings.Split(arn, ":")[3], region)
+		}
 	}
 }
 
@@ -286,14 +302,17 @@ func (c *checker) url(f contract) {
 	open := text(get(c.Resources[id].Properties, "AuthType"))
 	switch open {
 	case "NONE":
-		// Since October 2025 a caller needs both.
-		c.permitted(f, allowed{"lambda:InvokeFunctionUrl", "*", "NONE", "", ""})
-		c.permitted(f, allowed{"lambda:InvokeFunction", "*", "", "", "true"})
+		for _, p := range public() {
+			c.permitted(f, p)
+		}
 	case "AWS_IAM":
 	default:
 		c.say(id, "AuthType is %q, want NONE or AWS_IAM", open)
 	}
 }
+
+// times is a rate or the times of a schedule.
+var times = regexp.MustCompile(`^(rate|cron)\(.+\)$`)
 
 func (c *checker) schedule(f contract) {
 	if !f.schedule {
@@ -302,7 +321,7 @@ func (c *checker) schedule(f contract) {
 	rule, config := f.id("EventsRuleSchedule1"), f.id("LambdaEvConf")
 	if c.Resources[rule].Type != "" {
 		c.want(rule, "ENABLED", "State")
-		if expression := text(c.Resources[rule].Properties["ScheduleExpression"]); !strings.HasPrefix(expression, "rate(") && !strings.HasPrefix(expression, "cron(") {
+		if expression := text(c.Resources[rule].Properties["ScheduleExpression"]); !times.MatchString(expression) {
 			c.say(rule, "ScheduleExpression is %q, want a rate or cron", expression)
 		}
 		targets, _ := c.Resources[rule].Properties["Targets"].([]any)
@@ -311,7 +330,7 @@ func (c *checker) schedule(f contract) {
 		} else if get(targets[0], "Input") != nil || get(targets[0], "InputPath") != nil || get(targets[0], "InputTransformer") != nil {
 			c.say(rule, "sends an event of its own; the function knows a schedule by EventBridge's")
 		}
-		c.permitted(f, allowed{"lambda:InvokeFunction", "events.amazonaws.com", "", "${" + rule + ".Arn}", ""})
+		c.permitted(f, timed(f))
 	}
 	if c.Resources[config].Type != "" {
 		c.want(config, "${"+f.id("LambdaFunction")+"}", "FunctionName")
@@ -321,6 +340,19 @@ func (c *checker) schedule(f contract) {
 
 // allowed is what a permission of a function gives to whom.
 type allowed struct{ action, principal, urlAuth, source, viaURL string }
+
+// public are the permissions that let everybody call a URL, and nothing but the URL. Since October 2025 a caller needs both.
+func public() []allowed {
+	return []allowed{
+		{action: "lambda:InvokeFunctionUrl", principal: "*", urlAuth: "NONE"},
+		{action: "lambda:InvokeFunction", principal: "*", viaURL: "true"},
+	}
+}
+
+// timed is the permission of the function's schedule.
+func timed(f contract) allowed {
+	return allowed{action: "lambda:InvokeFunction", principal: "events.amazonaws.com", source: "${" + f.id("EventsRuleSchedule1") + ".Arn}"}
+}
 
 func permission(r *resource) (function string, a allowed) {
 	p := func(name string) string { return text(r.Properties[name]) }
@@ -341,16 +373,12 @@ func (c *checker) permitted(f contract, want allowed) {
 func (c *checker) permissions() {
 	for _, id := range c.of("AWS::Lambda::Permission") {
 		function, a := permission(c.Resources[id])
-		i := slices.IndexFunc(contracts(), func(f contract) bool { return function == "${"+f.id("LambdaFunction")+".Arn}" })
-		good := false
-		if i >= 0 {
-			f := contracts()[i]
-			public := f.url && text(get(c.Resources[f.id("LambdaFunctionUrl")].Properties, "AuthType")) == "NONE"
-			good = public && (a == allowed{"lambda:InvokeFunctionUrl", "*", "NONE", "", ""} || a == allowed{"lambda:InvokeFunction", "*", "", "", "true"}) ||
-				f.schedule && a == allowed{"lambda:InvokeFunction", "events.amazonaws.com", "", "${" + f.id("EventsRuleSchedule1") + ".Arn}", ""}
-		}
-		if !good {
-			c.say(id, "lets %s do %s with %s, which no URL and no schedule needs", strconv.Quote(a.principal), a.action, function)
+		needed := slices.ContainsFunc(contracts(), func(f contract) bool {
+			open := f.url && text(c.Resources[f.id("LambdaFunctionUrl")].Properties["AuthType"]) == "NONE"
+			return function == "${"+f.id("LambdaFunction")+".Arn}" && (open && slices.Contains(public(), a) || f.schedule && a == timed(f))
+		})
+		if !needed {
+			c.say(id, "lets %q do %s with %s, which no URL and no schedule needs", a.principal, a.action, function)
 		}
 	}
 }

@@ -57,23 +57,40 @@ func contracts() []contract {
 	control := []string{"LRCP_CONTROL_SECRETS_SECRET_ARN"}
 	data := func(name string) contract {
 		return contract{
-			name: name, url: true, optional: model, table: slices.Concat(readControl, cache),
+			name: name, url: true, table: slices.Concat(readControl, cache),
+			optional: with(model, "LRCP_BLOCK_INJECTION", "LRCP_CONTROL_INTERVAL", "LRCP_CACHE_BYTES"),
 			required: []string{"LRCP_PROVIDER", "LRCP_STATE", "LRCP_SHARED_CACHE", "LRCP_DEFAULT_TIER", "LRCP_API_KEYS_SECRET_ARN"},
 		}
 	}
 	return []contract{
 		data("completion"),
-		{name: "diagnosis", control: true, url: true, required: append(control, "LRCP_PROVIDER"), optional: append(model, "LRCP_STATUS_FEED")},
-		{name: "insights", control: true, url: true, schedule: true, required: append(control, "DD_APP_KEY_SECRET_ARN")},
-		{name: "probe", control: true, schedule: true, required: append(control,
-			"LRCP_PROBE_QA_URL", "LRCP_PROBE_COMPLETION_URL", "LRCP_PROBE_API_KEY_SECRET_ARN")},
+		{
+			name: "diagnosis", control: true, url: true, required: with(control, "LRCP_PROVIDER"),
+			optional: with(model, "LRCP_STATUS_FEED", "LRCP_DIAGNOSIS_TIMEOUT"),
+		},
+		{
+			name: "insights", control: true, url: true, schedule: true, required: with(control, "DD_APP_KEY_SECRET_ARN"),
+			optional: []string{"LRCP_INSIGHTS_WINDOW"},
+		},
+		{
+			name: "probe", control: true, schedule: true,
+			required: with(control, "LRCP_PROBE_QA_URL", "LRCP_PROBE_COMPLETION_URL", "LRCP_PROBE_API_KEY_SECRET_ARN"),
+			optional: []string{"LRCP_PROBE_TIMEOUT"},
+		},
 		data("qa"),
 		{
-			name: "remediation", control: true, url: true, required: append(control, "LRCP_STATE", "LRCP_DEFAULT_TIER"),
-			optional: []string{"LRCP_ALLOW_PROVIDERS"}, table: slices.Concat(readControl, writeControl),
+			name: "remediation", control: true, url: true, required: with(control, "LRCP_STATE", "LRCP_DEFAULT_TIER"),
+			optional: []string{
+				"LRCP_ALLOW_MODELS", "LRCP_ALLOW_FUNCTIONS", "LRCP_ALLOW_ENDPOINTS", "LRCP_ALLOW_PROVIDERS",
+				"LRCP_MAX_DURATION", "LRCP_COOLDOWN", "LRCP_HOURLY_BUDGET", "LRCP_FLAP_WINDOW",
+			},
+			table: slices.Concat(readControl, writeControl),
 		},
 	}
 }
+
+// with returns a new list.
+func with(list []string, more ...string) []string { return slices.Concat(list, more) }
 
 // common are the variables of every function, with the value that each must have; empty for any.
 func common() map[string]string {
@@ -83,8 +100,8 @@ func common() map[string]string {
 		"DD_TRACE_ENABLED": "true", "DD_LLMOBS_ENABLED": "true", "DD_SERVERLESS_LOGS_ENABLED": "true",
 		// Each of these would cost time at a cold start, or copy what callers send.
 		"DD_APPSEC_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
-		"DD_TRACE_STARTUP_LOGS": "false", "DD_CAPTURE_LAMBDA_PAYLOAD": "false", "DD_MERGE_XRAY_TRACES": "false", "DD_LOGS_INJECTION": "false",
-		"DD_LOGS_CONFIG_PROCESSING_RULES": "",
+		"DD_TRACE_STARTUP_LOGS": "false", "DD_CAPTURE_LAMBDA_PAYLOAD": "false", "DD_MERGE_XRAY_TRACES": "false",
+		"DD_LOGS_INJECTION": "false", "DD_LOGS_CONFIG_PROCESSING_RULES": "",
 	}
 }
 

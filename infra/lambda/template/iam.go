@@ -116,8 +116,8 @@ func written(v any) any {
 }
 
 // needs are what the function does: write its log, read the secrets that its environment names, and what its contract says of the
-// table. The ARN of a log group, as CloudFormation gives it, ends in :* and stands for the group's streams; it is the one resource here
-// that stands for several.
+// table. The ARN of a log group, as CloudFormation gives it, ends in :* and stands for the group's streams; it is the one resource
+// here that stands for several.
 func (c *checker) needs(f contract) []grant {
 	log := "${" + f.id("LogGroup") + ".Arn}"
 	needed := []grant{{"logs:CreateLogStream", log, ""}, {"logs:PutLogEvents", log, ""}}

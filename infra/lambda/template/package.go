@@ -27,15 +27,15 @@ type PackageOptions struct {
 	Out string
 }
 
-// Placeholders are values of the parameters that serverless.yml requires, of the right form and with nothing behind them: for
-// packaging where no account is near.
-func Placeholders() map[string]string {
+// Placeholders are values of the parameters that serverless.yml requires, of the right form for a region and with nothing behind
+// them: for packaging where no account is near.
+func Placeholders(region string) map[string]string {
 	params := map[string]string{
 		"version": "placeholder", "site": "datadoghq.com", "google_project": "placeholder", "google_location": "us-central1",
 		"google_credentials": `{"type":"external_account","audience":"placeholder"}`,
 	}
 	for _, name := range []string{"dd_api_key", "dd_app_key", "api_keys", "control_secrets", "probe_key"} {
-		params[name+"_arn"] = "arn:aws:secretsmanager:us-east-1:000000000000:secret:" + name + "-AAAAAA"
+		params[name+"_arn"] = "arn:aws:secretsmanager:" + region + ":000000000000:secret:" + name + "-AAAAAA"
 	}
 	return params
 }
@@ -97,5 +97,5 @@ func offline(environ []string) []string {
 		return strings.HasPrefix(variable, "AWS_") || strings.HasPrefix(variable, "SLS_") || strings.HasPrefix(variable, "SERVERLESS_") ||
 			strings.HasPrefix(variable, "DATADOG_") || strings.HasPrefix(variable, "DD_")
 	})
-	return append(environ, "CI=1", "NO_COLOR=1", "AWS_EC2_METADATA_DISABLED=true", "NO_UPDATE_NOTIFIER=1", "npm_config_update_notifier=false")
+	return append(environ, "CI=1", "NO_COLOR=1", "AWS_EC2_METADATA_DISABLED=true", "npm_config_update_notifier=false")
 }

@@ -59,7 +59,7 @@ func service(t testing.TB) string {
 // packaged returns what osls makes of serverless.yml with the placeholders, and what is given on top of them.
 func packaged(t testing.TB, params map[string]string) []byte {
 	t.Helper()
-	all := template.Placeholders()
+	all := template.Placeholders("eu-central-1")
 	maps.Copy(all, params)
 	out, err := template.Package(t.Context(), template.PackageOptions{Dir: service(t), Stage: "test", Region: "eu-central-1", Params: all})
 	if err != nil {
@@ -125,7 +125,7 @@ func TestOptionalParameters(t *testing.T) {
 		"secrets_kms_key_arn": key, "control_concurrency": "5", "url_authorizer": "aws_iam",
 		"probe_qa_url": "https://llm.example.com/qa/", "probe_completion_url": "https://llm.example.com/completion/",
 		"table_deletion_policy": "Delete", "log_retention_days": "90", "data_memory": "1024", "probe_schedule": "rate(5 minutes)",
-		"allow_providers": "openai", "status_feed": "none", "env": "production", "capture_content": "truncated",
+		"allow_providers": "openai", "block_injection": "true", "max_duration": "2h", "insights_window": "30m", "status_feed": "none", "env": "production", "capture_content": "truncated",
 	})
 	if problems := lines(template.Check(data)); len(problems) > 0 {
 		t.Errorf("%s", strings.Join(problems, "\n"))
@@ -210,7 +210,7 @@ func testEachRule(t *testing.T, data []byte) {
 		remediation = "Resources RemediationRole Properties Policies 0 PolicyDocument Statement "
 		table       = "Resources StateTable Properties "
 		rule        = "Resources ProbeEventsRuleSchedule1 Properties "
-		secret      = "arn:aws:secretsmanager:us-east-1:000000000000:secret:"
+		secret      = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:"
 		control     = `{"ForAllValues:StringEquals":{"dynamodb:LeadingKeys":["control"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
 		cache       = `{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["cache#*"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
 	)
@@ -236,6 +236,10 @@ func testEachRule(t *testing.T, data []byte) {
 		"another architecture": {[]change{{qa + "Architectures 0", "x86_64"}}, []string{`QaLambdaFunction: Architectures is "[\"x86_64\"]", want "[\"arm64\"]"`}},
 		"the code of another function": {
 			[]change{{qa + "Code S3Key", "serverless/1/completion.zip"}}, []string{"QaLambdaFunction: its code is serverless/1/completion.zip, want qa.zip"},
+		},
+		"a name that Lambda does not take": {
+			[]change{{qa + "FunctionName", strings.Repeat("f", 65)}, {"Resources QaLogGroup Properties LogGroupName", "/aws/lambda/" + strings.Repeat("f", 65)}},
+			[]string{"QaLambdaFunction: FunctionName has 65 characters, and Lambda takes 1 to 64: choose a shorter stage"},
 		},
 		"too little memory": {[]change{{qa + "MemorySize", 128}}, []string{"QaLambdaFunction: MemorySize is 128, want 256 or more: the Datadog extension is slow with less"}},
 		"no extension":      {[]change{{qa + "Layers", nil}}, []string{"QaLambdaFunction: its layers are [], want the Datadog extension for arm64 alone"}},
@@ -273,6 +277,10 @@ func testEachRule(t *testing.T, data []byte) {
 			[]change{{env + "LRCP_API_KEYS_SECRET_ARN", secret + "keys"}, {statement + "1 Resource 1", secret + "keys"}},
 			[]string{"QaLambdaFunction: LRCP_API_KEYS_SECRET_ARN is no complete ARN of a secret, which ends in a dash and six characters"},
 		},
+		"a secret in another region": {
+			[]change{{env + "LRCP_API_KEYS_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:000000000000:secret:k-AAAAAA"}, {statement + "1 Resource 1", "arn:aws:secretsmanager:us-east-1:000000000000:secret:k-AAAAAA"}},
+			[]string{"QaLambdaFunction: LRCP_API_KEYS_SECRET_ARN is in us-east-1, want a secret in eu-central-1"},
+		},
 		"a variable that slows the start": {[]change{{env + "DD_APPSEC_ENABLED", "true"}}, []string{`QaLambdaFunction: DD_APPSEC_ENABLED is "true", want "false"`}},
 		"a variable that the plugin would set": {
 			[]change{{env + "DD_LLMOBS_AGENTLESS_ENABLED", true}}, []string{"QaLambdaFunction: DD_LLMOBS_AGENTLESS_ENABLED is no variable of this function"},
@@ -283,7 +291,7 @@ func testEachRule(t *testing.T, data []byte) {
 		"rules for logs that can't be read": {[]change{{env + "DD_LOGS_CONFIG_PROCESSING_RULES", "["}}, []string{"QaLambdaFunction: DD_LOGS_CONFIG_PROCESSING_RULES is no JSON"}},
 		"an environment that is too large": {
 			[]change{{env + "LRCP_GEMINI_MODEL_QUALITY", strings.Repeat("m", 4096)}},
-			[]string{"QaLambdaFunction: its environment has 5117 bytes, and Lambda takes 4096"},
+			[]string{"QaLambdaFunction: its environment has more than the 4096 bytes that Lambda takes"},
 		},
 		"a state that is another one": {[]change{{env + "LRCP_STATE", "dynamodb:other"}}, []string{`QaLambdaFunction: LRCP_STATE is "dynamodb:other", want the table of this stack`}},
 		"Google without what it needs": {
