@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -111,6 +112,43 @@ func TestEveryFunctionIsDeployed(t *testing.T) {
 	for _, name := range routes.Functions() {
 		if !slices.Contains(template.Functions(), name) {
 			t.Errorf("function %s is not deployed", name)
+		}
+	}
+}
+
+// TestEveryParameterIsExplained holds the parameters that serverless.yml uses against those that it lists, at its top and under params.
+// osls itself says nothing of a parameter that it is given and does not use.
+func TestEveryParameterIsExplained(t *testing.T) {
+	definition, err := os.ReadFile(filepath.Join(root(t), "serverless.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, _ := strings.Cut(string(definition), "\nservice:")
+	_, defaults, _ := strings.Cut(rest, "\n  default:\n")
+	defaults, _, _ = strings.Cut(defaults, "\n\n")
+	listed := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^    (\w+):`).FindAllStringSubmatch(defaults, -1) {
+		listed[m[1]] = false
+	}
+	for _, m := range regexp.MustCompile(`(?m)^#   (\w+(?:(?: \(secret\))?, \w+)*)`).FindAllStringSubmatch(head, -1) {
+		for name := range strings.SplitSeq(strings.ReplaceAll(m[1], " (secret)", ""), ", ") {
+			listed[name] = false
+		}
+	}
+	for _, m := range regexp.MustCompile(`\$\{param:(\w+)`).FindAllStringSubmatch(rest, -1) {
+		if _, ok := listed[m[1]]; !ok {
+			t.Errorf("parameter %s is not listed", m[1])
+		}
+		listed[m[1]] = true
+	}
+	for name, used := range listed {
+		if !used {
+			t.Errorf("parameter %s is not used", name)
+		}
+	}
+	for name := range template.Placeholders("eu-central-1") {
+		if !listed[name] {
+			t.Errorf("there is a placeholder for %s, which is no parameter", name)
 		}
 	}
 }
