@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -57,8 +58,12 @@ type cloudRunCommand struct {
 func (c *cloudRunCommand) Run(ctx context.Context, out io.Writer, parsed *kong.Context) error {
 	return c.deploy(ctx, conversation{out: out, in: os.Stdin, again: parsed.Args}, settings.CloudRun, func(d described) (deploy.Target, error) {
 		d.values["site"], d.values["version"] = c.Site, d.version
+		root, err := filepath.Abs(c.Root) // go list, which names the images, says whole paths.
+		if err != nil {
+			return nil, err
+		}
 		return cloudrun.New(cloudrun.Options{
-			Root: c.Root, Stage: c.Stage, Region: d.region, Params: d.values, Getenv: os.Getenv, Purge: c.Purge, Runner: d.runner, Tell: d.tell,
+			Root: root, Stage: c.Stage, Region: d.region, Params: d.values, Getenv: os.Getenv, Purge: c.Purge, Runner: d.runner, Tell: d.tell,
 		})
 	})
 }

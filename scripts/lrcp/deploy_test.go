@@ -17,7 +17,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/llm-reliability/control-plane/functions/routes"
+	"github.com/llm-reliability/control-plane/infra/assets/settings"
+	"github.com/llm-reliability/control-plane/infra/cloudrun"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
@@ -25,6 +29,7 @@ import (
 var deploySecrets = map[string]string{
 	"DD_API_KEY": "secret-datadog-api-key", "DD_APP_KEY": "secret-datadog-app-key",
 	"LRCP_SECRET_CONTROL": "secret-of-the-control-functions", "LRCP_SECRET_API_KEY": "secret-key-of-the-data-functions",
+	"LRCP_API_KEYS": "secret-keys-of-all-callers", "LRCP_CONTROL_SECRETS": "secret-of-the-control-functions", "LRCP_PROBE_API_KEY": "secret-key-of-the-data-functions",
 }
 
 // version is what is deployed in these tests.
@@ -77,8 +82,11 @@ func (c call) String() string { return strings.Join(c.Argv, " ") }
 // mutates is whether a call changes something in the cloud.
 func (c call) mutates() bool {
 	line := c.String()
+	if c.Argv[0] == "gcloud" {
+		return !slices.ContainsFunc(c.Argv, func(word string) bool { return word == "list" || word == "describe" || word == "get-iam-policy" })
+	}
 	return !slices.ContainsFunc([]string{
-		"go build ", "npx --no-install osls package ", "aws sts get-caller-identity ", "aws secretsmanager describe-secret ",
+		"go build ", "go list ", "npx --no-install osls package ", "aws sts get-caller-identity ", "aws secretsmanager describe-secret ",
 		"aws cloudformation describe-stacks ", "aws cloudformation get-template ", "aws cloudformation list-stack-resources ",
 		"aws cloudformation wait ", "aws lambda get-function-configuration ",
 	}, func(known string) bool { return strings.HasPrefix(line, known) })
@@ -91,7 +99,7 @@ func newCloud(t *testing.T) *cloud {
 		t.Fatal(err)
 	}
 	root, bin := t.TempDir(), t.TempDir()
-	for _, name := range []string{"go", "node", "npx", "aws"} {
+	for _, name := range []string{"go", "node", "npx", "aws", "gcloud"} {
 		if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -101,11 +109,14 @@ func newCloud(t *testing.T) *cloud {
 	c.write(t, filepath.Join(root, "node_modules", "osls", "package.json"), "{}")
 	c.write(t, filepath.Join(root, "assets", "monitors", "slow.json"),
 		`{"name":"Slow","type":"query alert","query":"avg(last_5m):avg:llm.request.duration{*} > 1","message":"ask ${function:qa.url}/health ${setting:channel}"}`)
+	for _, name := range []string{"go.mod", "go.sum", "infra/cloudrun/Dockerfile", "infra/cloudrun/cloudbuild.yaml"} {
+		c.write(t, filepath.Join(root, name), "")
+	}
 	urls := map[string]string{}
 	for _, name := range routes.Functions() {
 		c.write(t, filepath.Join(root, "functions", name, "cmd", "main.go"), "package main")
 		if name == "probe" {
-			continue // It has no URL.
+			continue // It has no URL on Lambda.
 		}
 		server := httptest.NewServer(c.function(name))
 		t.Cleanup(server.Close)
@@ -116,16 +127,16 @@ func newCloud(t *testing.T) *cloud {
 		t.Fatal(err)
 	}
 	c.set(t, "urls.json", string(raw))
-	settings := "settings: {channel: '#llm'}\nlambda:\n  region: eu-central-1\n  google_project: p\n  google_location: europe-west1\n" +
+	file := "settings: {channel: '#llm'}\ncloudrun: {project: acme-llm, region: europe-west1}\nlambda:\n  region: eu-central-1\n  google_project: p\n  google_location: europe-west1\n" +
 		"  google_credentials: '{\"type\":\"external_account\"}'\n"
 	var arns []string
 	for _, name := range []string{"dd_api_key_arn", "dd_app_key_arn", "api_keys_arn", "control_secrets_arn", "probe_key_arn"} {
 		arn := "arn:aws:secretsmanager:eu-central-1:123456789012:secret:lrcp/" + name + "-AbCdEf"
 		arns = append(arns, arn)
-		settings += "  " + name + ": " + arn + "\n"
+		file += "  " + name + ": " + arn + "\n"
 	}
 	c.set(t, "secrets", strings.Join(arns, "\n"))
-	c.write(t, filepath.Join(root, "settings.yaml"), settings)
+	c.write(t, filepath.Join(root, "settings.yaml"), file)
 	inner := standIn(t).Config.Handler
 	c.datadog = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c.refuse != "" && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, c.refuse) {
@@ -211,14 +222,18 @@ func (c *cloud) mutations(t *testing.T) []string {
 	out := []string{}
 	for _, one := range c.calls(t) {
 		for name, secret := range deploySecrets {
-			if strings.Contains(one.String()+one.Stdin, secret) {
+			if strings.Contains(one.String(), secret) || strings.Contains(one.Stdin, secret) && !strings.HasPrefix(one.String(), "gcloud secrets create ") {
 				t.Errorf("%s is in a call: %s", name, one)
 			}
 			if slices.Contains(one.Env, name) && one.Argv[0] != "go" {
 				t.Errorf("%s got %s, which it does not need", one.Argv[0], name)
 			}
 		}
-		if one.mutates() {
+		switch {
+		case !one.mutates():
+		case one.Argv[0] == "gcloud":
+			out = append(out, strings.Join(one.Argv[1:4], " "))
+		default:
 			out = append(out, strings.Join(one.Argv[2:4], " "))
 		}
 	}
@@ -685,4 +700,94 @@ func (c *cloud) serve(t *testing.T, function, body string, status int) {
 		t.Fatal(err)
 	}
 	c.set(t, "urls.json", string(raw))
+}
+
+// runApp leads what is sent to addresses of Cloud Run to the functions.
+type runApp struct {
+	cloud *cloud
+	other http.RoundTripper
+}
+
+func (r runApp) RoundTrip(req *http.Request) (*http.Response, error) {
+	name, ok := strings.CutSuffix(req.URL.Host, "-123456789012.europe-west1.run.app")
+	if !ok {
+		return r.other.RoundTrip(req)
+	}
+	answer := httptest.NewRecorder()
+	r.cloud.function(strings.TrimPrefix(name, "lrcp-test-")).ServeHTTP(answer, req)
+	return answer.Result(), nil
+}
+
+func TestDeployToCloudRun(t *testing.T) {
+	c := newCloud(t)
+	before := http.DefaultTransport
+	http.DefaultTransport = runApp{c, before}
+	t.Cleanup(func() { http.DefaultTransport = before })
+	lrcp := func(more ...string) (string, int) {
+		return c.run(t, t.Context(), slices.Concat([]string{
+			"deploy", "cloudrun", "--stage", "test", "--settings", "settings.yaml", "--dir", "assets", "--api", c.datadog.URL, "--version", version, "--wait", "0s",
+		}, more))
+	}
+
+	said, status := lrcp("--dry-run")
+	must(t, said, status, 0, "+ create APIs", "$ gcloud auth list", "$ gcloud secrets create lrcp-test-api-keys", "+ create service lrcp-test-qa", "the functions have no URLs yet")
+	same(t, c.mutations(t))
+
+	// It fails half-way: the second service can't be made.
+	c.set(t, "fail", "run services replace build/cloudrun/test/completion.yaml")
+	said, status = lrcp("--yes")
+	must(t, said, status, 1, "done:\n  APIs\n", "  service lrcp-test-qa\nfailed, and perhaps done in part:\n  service lrcp-test-completion: ", "not done:\n  service lrcp-test-remediation\n",
+		"  smoke test\nto go on:\n  lrcp deploy cloudrun --stage test ")
+	c.mutations(t)
+	c.set(t, "fail", "")
+	said, status = c.run(t, t.Context(), goOn(t, said))
+	must(t, said, status, 0, "= unchanged service lrcp-test-qa", "+ create service lrcp-test-completion", "https://lrcp-test-probe-123456789012.europe-west1.run.app", "refuses strangers, answers")
+	services := []string{"run services replace", "run services replace", "run services replace", "run services replace", "run services replace"}
+	same(t, c.mutations(t), append(services, "scheduler jobs create", "scheduler jobs create")...)
+	if message := c.monitorMessage(t); message != "ask https://lrcp-test-qa-123456789012.europe-west1.run.app/health #llm" {
+		t.Errorf("the message of the monitor is %q, want the URL of qa in it", message)
+	}
+
+	said, status = lrcp()
+	must(t, said, status, 0, "Nothing to change")
+	same(t, c.mutations(t))
+
+	said, status = lrcp("--destroy", "--yes")
+	must(t, said, status, 0, "- delete service lrcp-test-qa", "note: kept: the secrets")
+	if changed := c.mutations(t); len(changed) == 0 || changed[0] != "scheduler jobs delete" {
+		t.Errorf("changed something: %q", changed)
+	}
+	said, status = lrcp("--destroy", "--yes")
+	must(t, said, status, 0, "Nothing to change")
+	same(t, c.mutations(t))
+}
+
+func TestDeployToCloudRunListsWhatIsMissing(t *testing.T) {
+	c := newCloud(t)
+	t.Setenv("PATH", t.TempDir())
+	for name := range deploySecrets {
+		t.Setenv(name, "")
+	}
+	said, status := c.run(t, t.Context(), []string{"deploy", "cloudrun", "--stage", "test", "--root", t.TempDir(), "--dir", "assets"})
+	must(t, said, status, 1, "nothing was touched", "gcloud is not installed", "there is no project", "there is no region", "there is no go.mod here",
+		"the variable LRCP_API_KEYS is not set", "DD_API_KEY is not set")
+	if calls := c.calls(t); len(calls) > 0 {
+		t.Errorf("calls %v", calls)
+	}
+}
+
+// TestEverySettingOfCloudRunIsAParameter holds the settings file against what the deployment reads.
+func TestEverySettingOfCloudRunIsAParameter(t *testing.T) {
+	var known []string
+	for _, k := range settings.Keys(settings.CloudRun) {
+		if k.Name != "region" {
+			known = append(known, k.Name)
+		}
+	}
+	want := slices.DeleteFunc(cloudrun.Params(), func(name string) bool { return name == "site" || name == "version" })
+	slices.Sort(want)
+	slices.Sort(known)
+	if diff := cmp.Diff(want, known); diff != "" {
+		t.Errorf("parameters - settings +:\n%s", diff)
+	}
 }

@@ -84,6 +84,7 @@ func Keys(cloud string) []Key {
 			{"database", "Firestore database; one for the stage when not given"},
 			{"database_location", "location of the database, where Firestore has another name for the region"},
 			{"cpu", "always, or request: cheaper, and telemetry may come late"},
+			{"env", "environment, as telemetry names it; the stage when not given"},
 			{"provider", "route of model providers"},
 			{"default_tier", "model tier when nothing else is said"},
 			{"shared_cache", "on or off"},
@@ -98,8 +99,19 @@ func Keys(cloud string) []Key {
 			{"model_economy", "model of a tier at that server"},
 			{"model_standard", "model of a tier at that server"},
 			{"model_quality", "model of a tier at that server"},
+			{"block_injection", "true: what looks like a prompt injection is not answered"},
+			{"allow_models", "tiers and models that remediation may switch to"},
+			{"allow_functions", "functions that remediation may change"},
+			{"allow_endpoints", "endpoints that remediation may change"},
 			{"allow_providers", "providers that a failover may avoid"},
+			{"max_duration", "longest time of an override"},
+			{"cooldown", "time between two changes of the same thing"},
+			{"hourly_budget", "changes an hour at most"},
+			{"flap_window", "time in which a change back is refused"},
 			{"status_feed", "the provider's status feed, or none"},
+			{"insights_window", "how far back the health score looks"},
+			{"insights_schedule", "how often it is called, as a cron expression"},
+			{"probe_schedule", "how often it is called, as a cron expression"},
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-// Command tools stands in for the tools that a deployment runs: go, node, npx osls, aws. It is what its own name says, records
+// Command tools stands in for the tools that a deployment runs: go, node, npx osls, aws, gcloud. It is what its own name says, records
 // each call, and plays a cloud whose state is a folder, that of the variable TOOLS_STATE:
 //
 //	calls.jsonl   each call: arguments, names of the environment, standard input
@@ -8,6 +8,7 @@
 //	urls.json     URLs of the functions
 //	code/<name>   what go build makes of a function; its name when there is no such file
 //	stack.json    the stack of CloudFormation
+//	project.json  the project of Google Cloud
 package main
 
 import (
@@ -115,7 +116,12 @@ func perform(tool string, args []string) (string, error) {
 	switch tool {
 	case "node":
 		return "v20.20.2\n", nil
+	case "gcloud":
+		return runGcloud(args)
 	case "go":
+		if args[0] == "list" {
+			return listPackages()
+		}
 		name := filepath.Base(filepath.Dir(args[len(args)-1]))
 		code := content("code/" + name)
 		if code == "" {
