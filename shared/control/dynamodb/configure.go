@@ -1,12 +1,15 @@
 package dynamodb
 
 import (
+	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go/logging"
 )
 
@@ -29,8 +32,21 @@ func Configure(o *dynamodb.Options) {
 	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 		r.MaxAttempts = attempts
 		r.Backoff = retry.BackoffDelayerFunc(pause)
+		r.Retryables = append(r.Retryables, retry.IsErrorRetryableFunc(throttledTransaction))
 	})
 	o.Logger, o.ClientLogMode = logging.Nop{}, aws.ClientLogMode(0)
+}
+
+// throttledTransaction is whether a transaction was canceled for want of capacity and nothing else. The SDK tries again when
+// a request is throttled, but does not look at why a transaction was canceled.
+func throttledTransaction(err error) aws.Ternary {
+	var canceled *types.TransactionCanceledException
+	if !errors.As(err, &canceled) {
+		return aws.UnknownTernary
+	}
+	return aws.BoolTernary(!slices.ContainsFunc(canceled.CancellationReasons, func(r types.CancellationReason) bool {
+		return !slices.Contains([]string{"", "None", "ThrottlingError", "ProvisionedThroughputExceeded"}, aws.ToString(r.Code))
+	}))
 }
 
 // pause is how long to wait after a try failed: a random part of what doubles up to maxPause, so that instances which

@@ -299,6 +299,43 @@ func TestTransactionConflict(t *testing.T) {
 	}
 }
 
+// TestCanceledTransactions has the transaction of a commit canceled for each reason that DynamoDB knows.
+func TestCanceledTransactions(t *testing.T) {
+	for name, tt := range map[string]struct {
+		times int
+		codes []string
+		want  error
+		tried int
+	}{
+		"throttled once":                          {1, []string{"ThrottlingError"}, nil, 2},
+		"throttled always":                        {always, []string{"ThrottlingError"}, control.ErrUnavailable, 3},
+		"without capacity once":                   {1, []string{"None", "ProvisionedThroughputExceeded"}, nil, 2},
+		"overtaken":                               {always, []string{"ConditionalCheckFailed"}, control.ErrConflict, 1},
+		"another transaction is under way":        {always, []string{"None", "TransactionConflict"}, control.ErrConflict, 1},
+		"throttled, and overtaken":                {always, []string{"ThrottlingError", "ConditionalCheckFailed"}, control.ErrConflict, 1},
+		"a value that is not valid":               {always, []string{"ValidationError"}, control.ErrUnavailable, 1},
+		"a partition that has reached its bounds": {always, []string{"ItemCollectionSizeLimitExceeded"}, control.ErrUnavailable, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				backend := &dynamotest.Table{Name: table}
+				store := open(t, backend, at(start))
+				version := state(t, store, start).Version
+				sent := len(backend.Requests())
+				backend.Intercept = first(tt.times, func(w http.ResponseWriter, _ *http.Request, _ string, _ func(http.ResponseWriter)) {
+					dynamotest.Cancel(w, tt.codes...)
+				})
+				if err := store.Commit(t.Context(), version, nil); !errors.Is(err, tt.want) {
+					t.Errorf("got %v, want %v", err, tt.want)
+				}
+				if got := len(backend.Requests()) - sent; got != tt.tried {
+					t.Errorf("tried %d times, want %d", got, tt.tried)
+				}
+			})
+		})
+	}
+}
+
 // TestItemsThatOthersChanged is about a table that a person edited.
 func TestItemsThatOthersChanged(t *testing.T) {
 	for name, tt := range map[string]struct {

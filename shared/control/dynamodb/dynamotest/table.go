@@ -161,6 +161,15 @@ func Fail(w http.ResponseWriter, status int, code, message string) {
 	write(w, status, &fault{Type: typePrefix + code, Message: message})
 }
 
+// Cancel answers that a transaction was canceled, with a reason for each of its items, such as None and ThrottlingError.
+func Cancel(w http.ResponseWriter, codes ...string) {
+	var reasons []reason
+	for _, code := range codes {
+		reasons = append(reasons, reason{Code: code})
+	}
+	write(w, http.StatusBadRequest, canceled(reasons))
+}
+
 func respond(w http.ResponseWriter, out any, f *fault) {
 	if f != nil {
 		write(w, http.StatusBadRequest, f)
