@@ -175,16 +175,15 @@ func judge(c Case, result Result, body []byte) Result {
 	if m.Quality != nil {
 		result.Reported = m.Quality.Groundedness
 	}
-	signals := quality.Score(c.Question, c.Document, answer)
-	result.Groundedness = signals.Groundedness
+	if !c.Unanswerable {
+		result.Groundedness = quality.Score(c.Question, c.Document, answer).Groundedness
+	}
 	result.facts, result.Missing = c.Facts(), c.Missing(answer)
 	switch {
 	case len(result.Missing) > 0:
 		return result.failed(FactsMissing, "the answer lacks facts that it must hold")
 	case c.Forbidden(answer):
 		return result.failed(Forbidden, "the answer claims what it must not")
-	case signals.Ungrounded && !c.Unanswerable:
-		return result.failed(Ungrounded, "the document does not support the answer")
 	}
 	result.Passed = true
 	return result

@@ -116,41 +116,99 @@ func TestTheBuiltInSetIsWhole(t *testing.T) {
 	}
 }
 
-// TestHonestAnswersPassWhatCannotBeAnswered has what models really say, and what they make up.
-func TestHonestAnswersPassWhatCannotBeAnswered(t *testing.T) {
+// TestAnswersOfManyModels has, for each case, what models say when they are right, in their own ways, and what they say when not.
+func TestAnswersOfManyModels(t *testing.T) {
 	g, err := probe.BuiltIn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	byName := map[string]probe.Case{}
-	for _, c := range g.Cases() {
-		byName[c.Name] = c
+	answers := map[string]struct{ good, bad []string }{
+		"ferry-crossing-time": {
+			[]string{"35 minutes.", "In calm weather, a crossing takes **35 minutes**.", "The crossing lasts thirty-five minutes when the weather is calm."},
+			[]string{"A crossing takes 40 minutes.", "The document does not say."},
+		},
+		"ferry-captain": {
+			[]string{"Captain Ilse Brandt.", "Ilse Brandt, who took command in 2011.", "The ship has been commanded by **Ilse Brandt** since 2011."},
+			[]string{"The captain.", "Ilse Brandt and Priya Nair.", "Tomas Wielander"},
+		},
+		"ferry-capacity": {
+			[]string{"The Kestrel can carry up to 180 passengers and 24 cars.", "- 180 passengers\n- 24 cars", "180 people and 24 vehicles."},
+			[]string{"It carries 180 passengers.", "24 cars and 80 passengers"},
+		},
+		"library-loan-period": {
+			[]string{"Three weeks.", "Books may be kept for 21 days (three weeks).", "You get a three-week loan.", "3 weeks"},
+			[]string{"Two weeks.", "A book can be renewed twice."},
+		},
+		"library-fine": {
+			[]string{"The fine is 20 cents per day, up to a maximum of €5 per book.", "Late returns cost 20 cents each day, capped at 5 euros.", "€0.20 a day, never more than five euros."},
+			[]string{"20 cents a day.", "It never exceeds 5 euros a book.", "50 cents a day, at most 15 euros."},
+		},
+		"library-renewal": {
+			[]string{"Twice, unless another member has reserved it.", "A book may be renewed up to two times.", "Up to 2 times."},
+			[]string{"Once.", "Ten times."},
+		},
+		"outage-cause": {
+			[]string{"An expired TLS certificate on the load balancer caused the outage.", "The certificate on the load balancer had expired.", "It was caused by an expired certificate."},
+			[]string{"The load balancer failed.", "An unread mailbox."},
+		},
+		"outage-orders": {
+			[]string{"About 3,200 orders were delayed.", "Roughly 3200.", "3\u202f200 orders"},
+			[]string{"None was lost.", "320 orders."},
+		},
+		"apple-year": {
+			[]string{"In 1898.", "Tomas Wielander raised it in 1898 from a chance seedling."},
+			[]string{"In the 19th century.", "In 1889."},
+		},
+		"apple-bakers": {
+			[]string{"Because it holds its shape in the oven.", "Bakers value it since it keeps its shape when baked.", "The apple doesn't lose its shape in the oven.", "Its shape is well kept when baked, which keeps bakers happy."},
+			[]string{"Because its flesh is firm.", "Because it resists scab."},
+		},
+		"kiln-glaze": {
+			[]string{"Cobalt.", "The blue glaze contains cobalt.", "It has **cobalt** in it."},
+			[]string{"Copper.", "The green glaze contains copper."},
+		},
+		"document-without-answer": {
+			[]string{
+				"The document does not answer the question.", "The document doesn't mention giraffes.", "The document doesn’t say.", "I cannot answer this from the document.",
+				"There is no information about giraffes in the document.",
+			},
+			[]string{"Giraffes grow up to 5.5 metres tall.", "The document does not say, but they grow to 18 feet."},
+		},
+		"unknowable-without-document": {
+			[]string{
+				"I do not know.", "I'm not aware of a ferry of that name; it may be fictional.", "I don't have any information about this ferry.",
+				"The embedded model has no knowledge of its own and answers from a document only.",
+			},
+			[]string{"The Kestrel made her maiden voyage in 1987.", "It is not known exactly, but it was 1987.", "The Kestrel is a fine ship that has sailed for years."},
+		},
+		"completion-question": {
+			[]string{"A firing lasts 14 hours.", "14 hours", "Firing takes fourteen hours."},
+			[]string{"Two days.", "1,280 degrees"},
+		},
+		"completion-name": {
+			[]string{"Priya Nair renewed the certificate and restarted the balancer.", "It was **Priya Nair**."},
+			[]string{"Halden Foods.", "Nobody."},
+		},
+		"completion-month": {
+			[]string{"Until April.", "The fruit keeps in a cool cellar until April.", "april"},
+			[]string{"October.", "Until spring."},
+		},
+		"completion-repeat": {
+			[]string{"The heron stands in the shallow water at dawn.", `"The heron stands in the shallow water at dawn."`},
+			[]string{"The heron stood in the water.", "I can't do that."},
+		},
 	}
-	for answer, tt := range map[string]struct {
-		name string
-		good bool
-	}{
-		"The document does not answer the question.":              {"document-without-answer", true},
-		"The document doesn't mention giraffes.":                  {"document-without-answer", true},
-		"The document doesn’t say.":                               {"document-without-answer", true},
-		"I cannot answer this from the document.":                 {"document-without-answer", true},
-		"There is no information about giraffes in the document.": {"document-without-answer", true},
-		"Giraffes grow up to 5.5 metres tall.":                    {"document-without-answer", false},
-		"The document does not say, but they grow to 18 feet.":    {"document-without-answer", false},
-		"I do not know.": {"unknowable-without-document", true},
-		"I'm not aware of a ferry of that name; it may be fictional.":                        {"unknowable-without-document", true},
-		"I don't have any information about this ferry.":                                     {"unknowable-without-document", true},
-		"The embedded model has no knowledge of its own and answers from a document only.":   {"unknowable-without-document", true},
-		"The Kestrel made her maiden voyage in 1987.":                                        {"unknowable-without-document", false},
-		"It is not known exactly, but it was 1987.":                                          {"unknowable-without-document", false},
-		"The Kestrel is a fine ship that has sailed the sound for many happy years already.": {"unknowable-without-document", false},
-	} {
-		c, ok := byName[tt.name]
+	for _, c := range g.Cases() {
+		says, ok := answers[c.Name]
 		if !ok {
-			t.Fatalf("there is no case %s", tt.name)
+			t.Errorf("%s has no answers here", c.Name)
 		}
-		if good := len(c.Missing(answer)) == 0 && !c.Forbidden(answer); good != tt.good {
-			t.Errorf("%s: %q is good: %v, want %v", tt.name, answer, good, tt.good)
+		for answer, want := range map[bool][]string{true: says.good, false: says.bad} {
+			for _, text := range want {
+				if got := len(c.Missing(text)) == 0 && !c.Forbidden(text); got != answer {
+					t.Errorf("%s: %q passes: %v, want %v", c.Name, text, got, answer)
+				}
+			}
 		}
 	}
 }

@@ -6,8 +6,9 @@
 // on the LLM Observability spans of the requests that it made. A system that fails the probe is a report that says so, and never an
 // error of this function, so that no schedule tries again: the next run is the retry. It heals nothing; monitors and workflows do.
 //
-// An answer passes when it holds every expected fact and nothing forbidden, and when its document supports it. The requests go
-// past the response cache, because an answer from there says nothing about the models of today.
+// An answer passes when it holds every expected fact and nothing forbidden. Whether its document supports it is judged over all
+// answers: the quality signal looks at words, and a single right answer in words of its own scores low. The requests go past the
+// response cache, because an answer from there says nothing about the models of today.
 package probe
 
 import (
@@ -238,5 +239,6 @@ func (f *Function) emit(ctx context.Context, r Report) {
 	}
 	t.Logger().LogAttrs(ctx, level, "probe", slog.String("http.request_id", r.RequestID), slog.String("llm.function", "probe"),
 		slog.Int("llm.probe.cases", r.Totals.Cases), slog.Int("llm.probe.passed", r.Totals.Passed), slog.Any("llm.probe.failed", failed),
+		slog.Bool("llm.probe.ungrounded", r.Ungrounded),
 		slog.Int64("duration", int64(r.Totals.DurationMS*float64(time.Millisecond))))
 }

@@ -137,7 +137,7 @@ func TestAProbeAsksAsAUserDoesAndReportsWhatItSaw(t *testing.T) {
 	}
 	totals := report.Totals
 	totals.DurationMS, totals.SlowestMS = 0, 0
-	if diff := cmp.Diff(probe.Totals{Cases: 2, Passed: 1, Failed: 1, Facts: 3, FactsFound: 2, CostUSD: ptr(0.003)}, totals); diff != "" || report.Passed || report.RequestID != "r-1" {
+	if diff := cmp.Diff(probe.Totals{Cases: 2, Passed: 1, Failed: 1, Facts: 3, FactsFound: 2, Groundedness: ptr(1), CostUSD: ptr(0.003)}, totals); diff != "" || report.Passed || report.RequestID != "r-1" {
 		t.Errorf("passed %v, totals (-want +got):\n%s", report.Passed, diff)
 	}
 	for metric, want := range map[string][2]float64{
@@ -201,16 +201,16 @@ func TestWhatGoesWrongIsAReport(t *testing.T) {
 		"a response that breaks": {func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Body: brokenBody{}}, nil
 		}, probe.BadResponse, true},
-		"facts are missing":       {answering("It was built by the abbey."), probe.FactsMissing, true},
-		"a claim too many":        {answering(good + " It grinds barley."), probe.Forbidden, true},
-		"words of its own":        {answering("Giraffes roam Madagascar in 1732, eating purple umbrellas near every abbey under Neptune."), probe.Ungrounded, true},
-		"an identifier that lies": {says(200, `{"answer":"`+good+`","metadata":{"model":"m","provider":"p","request_id":"s3cret text"}}`), "", true},
+		"facts are missing":          {answering("It was built by the abbey."), probe.FactsMissing, true},
+		"a claim too many":           {answering(good + " It grinds barley."), probe.Forbidden, true},
+		"right, in words of its own": {answering("The abbey raised that structure during 1732, giraffes notwithstanding."), "", true},
+		"an identifier that lies":    {says(200, `{"answer":"`+good+`","metadata":{"model":"m","provider":"p","request_id":"s3cret text"}}`), "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, h, memory := start(t, one(t, aboutQ), tt.do)
 			report := run(t, h)
 			c := report.Cases[0]
-			if c.ErrorType != tt.want || c.Passed != (tt.want == "") || report.Passed != c.Passed || (c.Error == "") != c.Passed {
+			if c.ErrorType != tt.want || c.Passed != (tt.want == "") || report.Passed != (c.Passed && !report.Ungrounded) || (c.Error == "") != c.Passed {
 				t.Errorf("got %+v, want %q", c, tt.want)
 			}
 			if c.RequestID != "r-1.mill-year" {
@@ -230,6 +230,28 @@ func TestWhatGoesWrongIsAReport(t *testing.T) {
 				t.Errorf("evaluated: %v, want %v", evaluated, tt.evaluated)
 			}
 		})
+	}
+}
+
+func TestAnswersThatIgnoreTheirDocumentsFailTogether(t *testing.T) {
+	golden := one(t, aboutQ+","+strings.ReplaceAll(aboutQ, "mill-year", "mill-again"))
+	const own, from = "Giraffes roam Madagascar near every abbey under Neptune since 1732.", "It was built in 1732 by the abbey."
+	for name, tt := range map[string]struct {
+		answers    [2]string
+		ungrounded bool
+	}{
+		"one in words of its own": {[2]string{from, own}, false},
+		"all":                     {[2]string{own, own}, true},
+	} {
+		_, h, _ := start(t, golden, func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.Header.Get("X-Request-Id"), "mill-again") {
+				return answering(tt.answers[1])(r)
+			}
+			return answering(tt.answers[0])(r)
+		})
+		if report := run(t, h); report.Ungrounded != tt.ungrounded || report.Passed == tt.ungrounded || report.Totals.Passed != 2 {
+			t.Errorf("%s: ungrounded %v, passed %v, totals %+v", name, report.Ungrounded, report.Passed, report.Totals)
+		}
 	}
 }
 
@@ -364,7 +386,7 @@ func FuzzResponse(f *testing.F) {
 		fn, _, _ := start(t, golden, says(status, string(body)))
 		report := fn.Run(t.Context())
 		c := report.Cases[0]
-		if c.Passed != (c.ErrorType == "") || c.Passed != report.Passed {
+		if c.Passed != (c.ErrorType == "") || (c.Passed && !report.Ungrounded) != report.Passed {
 			t.Errorf("result %+v of %d %q", c, status, body)
 		}
 		if _, err := json.Marshal(report); err != nil {

@@ -1,6 +1,10 @@
 package probe
 
-import "time"
+import (
+	"time"
+
+	"github.com/llm-reliability/control-plane/shared/quality"
+)
 
 // ErrorType says in one word why a case did not pass; it is a metric tag.
 type ErrorType string
@@ -22,19 +26,22 @@ const (
 	// BadResponse: what was sent is not the answer that the endpoint's documentation promises.
 	BadResponse ErrorType = "bad_response"
 
+	// FactsMissing: the answer lacks a fact that it must hold.
 	FactsMissing ErrorType = "facts_missing"
-	Forbidden    ErrorType = "forbidden"
-	Ungrounded   ErrorType = "ungrounded"
+	// Forbidden: the answer claims what it must not.
+	Forbidden ErrorType = "forbidden"
 )
 
 // Report is the answer to POST /probe.
 type Report struct {
-	// Passed is whether every case passed.
-	Passed    bool      `json:"passed"`
-	Totals    Totals    `json:"totals"`
-	Cases     []Result  `json:"cases"`
-	At        time.Time `json:"at"`
-	RequestID string    `json:"request_id"`
+	// Passed is whether every case passed, and the answers are not ungrounded.
+	Passed bool `json:"passed"`
+	// Ungrounded is whether the documents do not support the answers, on the whole.
+	Ungrounded bool      `json:"ungrounded"`
+	Totals     Totals    `json:"totals"`
+	Cases      []Result  `json:"cases"`
+	At         time.Time `json:"at"`
+	RequestID  string    `json:"request_id"`
 }
 
 // Totals are what the cases come to.
@@ -45,6 +52,8 @@ type Totals struct {
 	// Facts is how many facts were expected in the answers that came, and FactsFound how many of them were there.
 	Facts      int `json:"facts"`
 	FactsFound int `json:"facts_found"`
+	// Groundedness is the mean over the answers from documents; absent when there is none.
+	Groundedness *float64 `json:"groundedness,omitempty"`
 	// SlowestMS is the longest time for an answer; absent when none came.
 	SlowestMS float64 `json:"slowest_ms,omitempty"`
 	// CostUSD is the sum of what the answers cost, as far as prices are known; absent when none is.
@@ -83,6 +92,7 @@ type Result struct {
 func newReport(requestID string, start time.Time, took time.Duration, results []Result) Report {
 	r := Report{Passed: len(results) > 0, Cases: results, At: start.UTC().Truncate(time.Second), RequestID: requestID}
 	r.Totals.Cases, r.Totals.DurationMS = len(results), ms(took)
+	grounded, fromDocuments := 0.0, 0
 	for _, c := range results {
 		if c.Passed {
 			r.Totals.Passed++
@@ -95,6 +105,10 @@ func newReport(requestID string, start time.Time, took time.Duration, results []
 			r.Totals.FactsFound += c.facts - len(c.Missing)
 			r.Totals.SlowestMS = max(r.Totals.SlowestMS, c.LatencyMS)
 		}
+		if c.Groundedness != nil {
+			grounded += *c.Groundedness
+			fromDocuments++
+		}
 		if c.CostUSD != nil {
 			sum := *c.CostUSD
 			if r.Totals.CostUSD != nil {
@@ -102,6 +116,12 @@ func newReport(requestID string, start time.Time, took time.Duration, results []
 			}
 			r.Totals.CostUSD = &sum
 		}
+	}
+	if fromDocuments > 0 {
+		mean := grounded / float64(fromDocuments)
+		r.Totals.Groundedness = &mean
+		r.Ungrounded = mean < quality.Threshold
+		r.Passed = r.Passed && !r.Ungrounded
 	}
 	return r
 }
