@@ -62,7 +62,16 @@ var variables = map[string]string{
 	"model_quality":         "LRCP_MODEL_QUALITY",
 	"default_tier":          "LRCP_DEFAULT_TIER",
 	"shared_cache":          "LRCP_SHARED_CACHE",
+	"block_injection":       "LRCP_BLOCK_INJECTION",
+	"allow_models":          "LRCP_ALLOW_MODELS",
+	"allow_functions":       "LRCP_ALLOW_FUNCTIONS",
+	"allow_endpoints":       "LRCP_ALLOW_ENDPOINTS",
 	"allow_providers":       "LRCP_ALLOW_PROVIDERS",
+	"max_duration":          "LRCP_MAX_DURATION",
+	"cooldown":              "LRCP_COOLDOWN",
+	"hourly_budget":         "LRCP_HOURLY_BUDGET",
+	"flap_window":           "LRCP_FLAP_WINDOW",
+	"insights_window":       "LRCP_INSIGHTS_WINDOW",
 	"status_feed":           "LRCP_STATUS_FEED",
 	"capture_content":       "LLM_CAPTURE_CONTENT",
 	"log_level":             "LRCP_LOG_LEVEL",
@@ -79,12 +88,22 @@ const (
 	paramDatabaseLocation = "database_location"
 	// paramCPU is always, or request; see manifest.Settings.
 	paramCPU = "cpu"
+	// paramEnv is the environment as telemetry names it; the stage when not given.
+	paramEnv = "env"
+	// paramSchedule ends the names of the settings that say when a function is called, as five fields of cron in UTC.
+	paramSchedule = "_schedule"
 )
 
 // Params returns the names of all parameters.
 func Params() []string {
-	return append(slices.Sorted(maps.Keys(variables)),
-		paramProject, paramSite, paramVersion, paramLocation, paramDatabase, paramDatabaseLocation, paramCPU)
+	names := append(slices.Sorted(maps.Keys(variables)),
+		paramProject, paramSite, paramVersion, paramLocation, paramDatabase, paramDatabaseLocation, paramCPU, paramEnv)
+	for _, f := range manifest.Functions() {
+		if f.Job != nil {
+			names = append(names, f.Name+paramSchedule)
+		}
+	}
+	return names
 }
 
 // Target deploys one stage.
@@ -125,7 +144,7 @@ func New(opts Options) (*Target, error) {
 	s := manifest.Settings{
 		Project: p(paramProject, ""), Region: opts.Region, Stage: opts.Stage, Database: p(paramDatabase, "lrcp-"+opts.Stage),
 		ModelLocation: p(paramLocation, opts.Region), Site: p(paramSite, ""), Version: p(paramVersion, ""),
-		RequestCPU: p(paramCPU, "always") == "request", Env: map[string]string{},
+		Environment: p(paramEnv, opts.Stage), RequestCPU: p(paramCPU, "always") == "request", Env: map[string]string{},
 	}
 	for name, variable := range variables {
 		if value, ok := opts.Params[name]; ok {
@@ -142,6 +161,7 @@ var (
 	regionForm   = regexp.MustCompile(`^[a-z]+-[a-z]+[0-9]+$`)
 	stageForm    = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,10}[a-z0-9])?$`)
 	databaseForm = regexp.MustCompile(`^(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$`)
+	cronForm     = regexp.MustCompile(`^[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}$`)
 	siteForm     = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 )
 
@@ -201,6 +221,11 @@ func (t *Target) settingsProblems() (problems []deploy.Problem) {
 	for _, name := range slices.Sorted(maps.Keys(t.opts.Params)) {
 		if !slices.Contains(Params(), name) {
 			problems = append(problems, deploy.Problem{What: "there is no setting cloudrun." + name})
+		}
+	}
+	for _, f := range manifest.Functions() {
+		if cron, ok := t.opts.Params[f.Name+paramSchedule]; ok && !cronForm.MatchString(cron) {
+			problems = append(problems, deploy.Problem{What: fmt.Sprintf("cloudrun.%s%s is five fields of cron, not %q", f.Name, paramSchedule, cron)})
 		}
 	}
 	if cpu, ok := t.opts.Params[paramCPU]; ok && cpu != "always" && cpu != "request" {

@@ -315,6 +315,10 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 			},
 			want: []string{"update schedule lrcp-prod-insights"},
 		},
+		"another schedule": {
+			change: []setting{param("probe_schedule", "0 * * * *")},
+			want:   []string{"update schedule lrcp-prod-probe"},
+		},
 		"a schedule that is paused stays so": {project: func(p *project) { p.jobs["lrcp-prod-probe"]["state"] = "PAUSED" }},
 		"a role that somebody took away": {
 			project: func(p *project) { binding0(p, "projects "+projectID, "roles/aiplatform.user") },
@@ -341,10 +345,14 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "insights", "probe")),
 		},
 	}
+	shared := repository(t)
+	whole := deployed(t, shared)
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			root := repository(t)
-			p := deployed(t, root)
+			root, p := shared, whole.clone(t)
+			if tc.source != nil {
+				root = repository(t)
+			}
 			if tc.project != nil {
 				tc.project(p)
 			}
@@ -377,11 +385,11 @@ func TestRequirementsAreOneList(t *testing.T) {
 			project: func(p *project) { p.tools = nil },
 			root:    t.TempDir(),
 			change: []setting{func(o *cloudrun.Options) {
-				o.Params, o.Region, o.Getenv = map[string]string{"colour": "red", "cpu": "some"}, "", func(string) string { return "" }
+				o.Params, o.Region, o.Getenv = map[string]string{"colour": "red", "cpu": "some", "probe_schedule": "hourly"}, "", func(string) string { return "" }
 			}},
 			want: []string{
 				"there is no project", "there is no region", "there is no Datadog site", "there is no version",
-				"there is no setting cloudrun.colour", `cloudrun.cpu is always or request, not "some"`,
+				"there is no setting cloudrun.colour", `cloudrun.probe_schedule is five fields of cron, not "hourly"`, `cloudrun.cpu is always or request, not "some"`,
 				"gcloud is not installed", "go is not installed", "there is no go.mod here",
 				"there is no infra/cloudrun/Dockerfile here", "there is no infra/cloudrun/cloudbuild.yaml here",
 				"the secret lrcp-prod-api-keys does not exist, and the variable LRCP_API_KEYS is not set",
@@ -478,11 +486,12 @@ func TestSecretsThatExistNeedNoVariable(t *testing.T) {
 }
 
 func TestPlanTellsWhatCanNotBeRead(t *testing.T) {
+	root := repository(t)
+	whole := deployed(t, root)
 	for _, words := range []string{"service-accounts list", "repositories list", "databases list", "ttls list", "secrets list", "versions list",
 		"projects get-iam-policy", "secrets get-iam-policy", "repositories get-iam-policy", "tags list", "run services list", "jobs list"} {
 		t.Run(words, func(t *testing.T) {
-			root := repository(t)
-			p := deployed(t, root)
+			p := whole.clone(t)
 			tgt := target(t, p, root)
 			if err := tgt.Prepare(t.Context()); err != nil {
 				t.Fatal(err)
@@ -555,8 +564,9 @@ func TestDestroy(t *testing.T) {
 
 func TestDestroyGoesOnAfterAFailureAtEachCommand(t *testing.T) {
 	root := repository(t)
+	whole := deployed(t, root, purge)
 	for i := 1; ; i++ {
-		p := deployed(t, root, purge)
+		p := whole.clone(t)
 		p.failAt = i
 		planned, err := deploy.Look(t.Context(), target(t, p, root, purge).DestroySteps())
 		if err != nil {
@@ -598,7 +608,13 @@ func TestURLs(t *testing.T) {
 // TestRealSources names the images of this repository.
 func TestRealSources(t *testing.T) {
 	p := newProject(t)
-	tgt := target(t, p, "../..", func(o *cloudrun.Options) { o.Stage = "test" })
+	const stage = "test-sources"
+	t.Cleanup(func() {
+		if err := os.RemoveAll(filepath.Join("../..", "build", "cloudrun", stage)); err != nil {
+			t.Error(err)
+		}
+	})
+	tgt := target(t, p, "../..", func(o *cloudrun.Options) { o.Stage = stage })
 	planned := plan(t, tgt)
 	images := map[string]bool{}
 	for _, s := range planned {

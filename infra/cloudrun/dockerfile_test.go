@@ -1,18 +1,26 @@
 package cloudrun_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"debug/elf"
+	"io"
 	"io/fs"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
@@ -137,6 +145,107 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	}
 	if bytes.Contains(content, []byte(src)) {
 		t.Error("the binary tells where it was built")
+	}
+	t.Run("it serves with the environment of its manifest", func(t *testing.T) { serve(t, binary) })
+}
+
+// serve runs the function probe as Cloud Run would with the manifest: with its variables, secrets included, and a port. Then it
+// stops it, as Cloud Run does.
+func serve(t *testing.T, binary string) {
+	t.Helper()
+	s := manifest.Settings{
+		Project: projectID, ProjectNumber: projectNumber, Region: region, Stage: "prod", Environment: "prod", Database: "lrcp-prod",
+		ModelLocation: region, Site: "datadoghq.eu", Version: "1.4.0",
+	}
+	f := manifest.Functions()[slices.IndexFunc(manifest.Functions(), func(f manifest.Function) bool { return f.Name == "probe" })]
+	versions := map[string]int{}
+	for _, secret := range s.Secrets() {
+		versions[s.SecretName(secret)] = 1
+	}
+	svc, err := manifest.Render(s, f, s.Image(f.Name, "x"), versions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logFile := filepath.Join(t.TempDir(), "logs", "app.log")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The container has its own volume and its own loopback interface, with an agent on it.
+	replaced := map[string]string{"LRCP_LOG_FILE": logFile}
+	env := []string{"PORT=" + port, "K_SERVICE=" + svc.Metadata.Name, "K_REVISION=x-1", "K_CONFIGURATION=x", "LRCP_LISTEN=local"}
+	for _, v := range svc.Spec.Template.Spec.Containers[0].Env {
+		value := v.Value
+		if v.ValueFrom != nil {
+			value = strings.Repeat("0123456789abcdef", 2)
+		}
+		if other, ok := replaced[v.Name]; ok {
+			value = other
+		}
+		env = append(env, v.Name+"="+value)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary)
+	cmd.Env = env
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	// The port is given up for the function at the last moment.
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(said)
+	serving := false
+	for !serving && lines.Scan() {
+		serving = strings.Contains(lines.Text(), `"serving"`)
+		if !serving {
+			t.Log(lines.Text())
+		}
+	}
+	if !serving {
+		t.Fatalf("it ended: %v", cmd.Wait())
+	}
+	// The line is written before the port is open, so the first connections may be refused.
+	var health *http.Response
+	for health == nil && ctx.Err() == nil {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/health", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if health, err = http.DefaultClient.Do(request); err != nil {
+			runtime.Gosched()
+		}
+	}
+	if health == nil {
+		t.Fatal("nobody answers")
+	}
+	defer health.Body.Close()
+	body, err := io.ReadAll(health.Body)
+	if err != nil || health.StatusCode != http.StatusOK || !strings.Contains(string(body), `"version":"1.4.0"`) {
+		t.Errorf("health %d: %s, %v", health.StatusCode, body, err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+		t.Log(lines.Text())
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+	if kept, err := os.ReadFile(logFile); err != nil || !strings.Contains(string(kept), `"serving"`) {
+		t.Errorf("the file for the sidecar has %q, %v", kept, err)
 	}
 }
 

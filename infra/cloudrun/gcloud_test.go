@@ -81,6 +81,35 @@ func newProject(t *testing.T) *project {
 	}
 }
 
+// clone returns a project that holds the same.
+func (p *project) clone(t *testing.T) *project {
+	t.Helper()
+	c := *p
+	c.t = t
+	for _, list := range []*[]string{&c.apis, &c.accounts, &c.repos, &c.images, &c.ttls, &c.ran, &c.shown} {
+		*list = slices.Clone(*list)
+	}
+	c.databases, c.protected, c.values = maps.Clone(p.databases), maps.Clone(p.protected), maps.Clone(p.values)
+	c.secrets, c.policies = map[string][]string{}, map[string][]binding{}
+	for name, states := range p.secrets {
+		c.secrets[name] = slices.Clone(states)
+	}
+	for thing, bindings := range p.policies {
+		for _, b := range bindings {
+			b.Members = slices.Clone(b.Members)
+			c.policies[thing] = append(c.policies[thing], b)
+		}
+	}
+	c.services, c.jobs = map[string]map[string]any{}, map[string]map[string]any{}
+	for name, service := range p.services {
+		c.services[name] = maps.Clone(service)
+	}
+	for name, job := range p.jobs {
+		c.jobs[name] = maps.Clone(job)
+	}
+	return &c
+}
+
 // state is all that the project holds, for comparison.
 func (p *project) state() string {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }

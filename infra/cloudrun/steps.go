@@ -192,6 +192,9 @@ func (c *cloud) schedule(f manifest.Function) deploy.Step {
 	name := c.settings.Name(f.Name)
 	var want job
 	want.Schedule, want.TimeZone = f.Job.Cron, timeZone
+	if cron, ok := c.opts.Params[f.Name+paramSchedule]; ok {
+		want.Schedule = cron
+	}
 	want.AttemptDeadline = strconv.Itoa(max(15, int(f.Timeout.Seconds())+10)) + "s"
 	return deploy.Step{Name: "schedule " + name, Plan: func(ctx context.Context) (deploy.Change, error) {
 		// The project's number, and with it the address, is known by now.
@@ -204,7 +207,7 @@ func (c *cloud) schedule(f manifest.Function) deploy.Step {
 		}
 		have, ok := jobs[name]
 		verb, headers := "create", "--headers="
-		change := deploy.Change{Action: deploy.Create, Details: []string{f.Job.Cron + " " + timeZone + ": " + f.Job.Method + " " + want.HTTPTarget.URI}}
+		change := deploy.Change{Action: deploy.Create, Details: []string{want.Schedule + " " + timeZone + ": " + f.Job.Method + " " + want.HTTPTarget.URI}}
 		if ok {
 			if have.State == "PAUSED" {
 				change.Notes = []string{"the schedule " + name + " is paused, and stays so: gcloud scheduler jobs resume " + name + " --location=" + c.settings.Region}

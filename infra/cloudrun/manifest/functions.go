@@ -124,8 +124,8 @@ type Settings struct {
 	Project, ProjectNumber string
 	// Region is where everything is, Cloud Run's name for it.
 	Region string
-	// Stage tells the deployments in one project apart, and is Datadog's env.
-	Stage string
+	// Stage tells the deployments in one project apart. Environment is what telemetry calls it.
+	Stage, Environment string
 	// Database is the Firestore database.
 	Database string
 	// ModelLocation is the location of Vertex AI that models are called in.
@@ -218,7 +218,7 @@ func (s Settings) env(f Function) []EnvVar {
 		"LRCP_LOG_FILE":       logFolder + "/app.log",
 		"LRCP_TIMEOUT":        f.Timeout.String(),
 		"DD_SERVICE":          DatadogService,
-		"DD_ENV":              s.Stage,
+		"DD_ENV":              s.Environment,
 		"DD_VERSION":          s.Version,
 		"DD_SITE":             s.Site,
 		"DD_TRACE_ENABLED":    "true",

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // example are the settings of the golden files.
 func example() manifest.Settings {
 	return manifest.Settings{
-		Project: "acme-llm", ProjectNumber: "123456789012", Region: "europe-west1", Stage: "prod", Database: "lrcp-prod",
+		Project: "acme-llm", ProjectNumber: "123456789012", Region: "europe-west1", Stage: "prod", Environment: "production", Database: "lrcp-prod",
 		ModelLocation: "europe-west1", Site: "datadoghq.eu", Version: "1.4.0",
 	}
 }

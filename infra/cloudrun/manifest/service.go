@@ -153,7 +153,8 @@ func Render(s Settings, f Function, image string, versions map[string]int) (Serv
 		Containers:           []Container{s.function(f, image, versions), s.sidecar(f, versions)},
 		Volumes:              []Volume{{Name: sharedVolume}},
 	}
-	t.Spec.Volumes[0].EmptyDir.Medium, t.Spec.Volumes[0].EmptyDir.SizeLimit = "Memory", "128Mi"
+	// The log file begins anew at 16 MB.
+	t.Spec.Volumes[0].EmptyDir.Medium, t.Spec.Volumes[0].EmptyDir.SizeLimit = "Memory", "64Mi"
 	svc.Spec.Traffic = []Traffic{{LatestRevision: true, Percent: 100}}
 	text, err := svc.YAML()
 	if err != nil {
@@ -195,7 +196,7 @@ func (s Settings) sidecar(f Function, versions map[string]int) Container {
 		Name: sidecarContainer, Image: Sidecar,
 		Env: append(variables(map[string]string{
 			"DD_SERVICE":             DatadogService,
-			"DD_ENV":                 s.Stage,
+			"DD_ENV":                 s.Environment,
 			"DD_VERSION":             s.Version,
 			"DD_SITE":                s.Site,
 			"DD_SOURCE":              "go",
