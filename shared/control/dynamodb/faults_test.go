@@ -6,12 +6,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/google/go-cmp/cmp"
 
@@ -254,6 +256,44 @@ func TestFaultsWhileArchiving(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+// TestClientOfAFunction builds the client as functions do, from the environment, and talks over a socket.
+func TestClientOfAFunction(t *testing.T) {
+	backend := &dynamotest.Table{Name: table}
+	server := httptest.NewServer(backend)
+	defer server.Close()
+	for name, value := range map[string]string{
+		"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
+		"AWS_ENDPOINT_URL_DYNAMODB": server.URL, "AWS_MAX_ATTEMPTS": "9", "AWS_RETRY_MODE": "adaptive",
+	} {
+		t.Setenv(name, value)
+	}
+	cfg, err := config.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := dynamodb.New(dynamodb.Options{Client: sdk.NewFromConfig(cfg, dynamodb.Configure), Table: table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, store, override("a", 0))
+	backend.Intercept = failing(400, "ThrottlingException")
+	sent := len(backend.Requests())
+	if err := store.Ping(t.Context()); !errors.Is(err, control.ErrUnavailable) {
+		t.Errorf("ping: got %v, want ErrUnavailable", err)
+	}
+	if got := len(backend.Requests()) - sent; got != 3 {
+		t.Errorf("tried %d times, want 3", got)
+	}
+	// What hangs ends with the context, on a connection, too.
+	backend.Intercept = hanging
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := store.State(ctx, start); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("state: got %v, want a passed deadline", err)
 	}
 }
 

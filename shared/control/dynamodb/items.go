@@ -46,14 +46,17 @@ type head struct {
 // state returns the state at this head. old is what was archived; where the head has a later version of it, that holds.
 func (h *head) state(since time.Time, old []control.Override) control.State {
 	state := control.State{Version: h.version}
-	known := map[string]bool{}
-	for _, o := range h.overrides {
-		known[o.ID] = true
-	}
 	for _, o := range h.overrides {
 		if o.Until().After(since) {
 			state.Overrides = append(state.Overrides, copied(o))
 		}
+	}
+	if len(old) == 0 {
+		return state
+	}
+	known := map[string]bool{}
+	for _, o := range h.overrides {
+		known[o.ID] = true
 	}
 	for _, o := range old {
 		if !known[o.ID] && o.Until().After(since) {
