@@ -14,9 +14,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
-	"time"
 
 	sdk "google.golang.org/genai"
 
@@ -68,21 +66,18 @@ type Options struct {
 // Model implements llm.Model; it is safe for concurrent use.
 type Model struct {
 	models *sdk.Models
-	http   *http.Client
+	close  func()
 	safety []*sdk.SafetySetting
 }
 
 var _ llm.Model = (*Model)(nil)
 
-// name is the form of projects and locations.
-var name = regexp.MustCompile(`^[a-z][a-z0-9.:-]{0,62}$`)
-
 // New checks the options and returns a Model. It calls nobody, but that it looks for application default credentials where it
 // is given none and needs some.
 func New(ctx context.Context, o Options) (*Model, error) {
 	o.Location = cmp.Or(o.Location, DefaultLocation)
-	if !name.MatchString(o.Project) || !name.MatchString(o.Location) {
-		return nil, errors.New("genai: Project and Location must be names such as my-project and us-central1")
+	if err := gemini.CheckPlace(o.Project, o.Location); err != nil {
+		return nil, fmt.Errorf("genai: %w", err)
 	}
 	plain := false
 	if o.BaseURL != "" {
@@ -98,43 +93,32 @@ func New(ctx context.Context, o Options) (*Model, error) {
 	if err := o.Safety.Check(); err != nil {
 		return nil, fmt.Errorf("genai: %w", err)
 	}
-	client, err := httpClient(o, plain)
+	client, closes, err := httpClient(o, plain)
 	if err != nil {
 		return nil, fmt.Errorf("genai: %w", err)
 	}
 	c, err := sdk.NewClient(ctx, &sdk.ClientConfig{
 		Backend: sdk.BackendVertexAI, Project: o.Project, Location: o.Location, HTTPClient: client,
 		// A base URL that is given wins over what the SDK finds in the environment.
-		HTTPOptions: sdk.HTTPOptions{BaseURL: cmp.Or(o.BaseURL, baseURL(o.Location)), APIVersion: "v1beta1"},
+		HTTPOptions: sdk.HTTPOptions{BaseURL: cmp.Or(o.BaseURL, "https://"+gemini.Host(o.Location)), APIVersion: "v1beta1"},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("genai: %w", err)
 	}
-	return &Model{models: c.Models, http: client, safety: safety(o.Safety)}, nil
+	return &Model{models: c.Models, close: closes, safety: safety(o.Safety)}, nil
 }
 
-// baseURL is where Vertex AI answers for a location.
-func baseURL(location string) string {
-	switch location {
-	case "global":
-		return "https://aiplatform.googleapis.com"
-	case "us", "eu":
-		return "https://aiplatform." + location + ".rep.googleapis.com"
-	}
-	return "https://" + location + "-aiplatform.googleapis.com"
-}
-
-// httpClient returns the client that the SDK uses. It follows no redirect: one call is one request.
-func httpClient(o Options, plain bool) (*http.Client, error) {
+// httpClient returns the client that the SDK uses, and what closes its connections. It follows no redirect: one call is one
+// request.
+func httpClient(o Options, plain bool) (*http.Client, func(), error) {
+	closes := func() {} // a client of others is not ours to close
 	var client http.Client
 	if o.HTTPClient != nil {
 		client = *o.HTTPClient
 	}
 	if client.Transport == nil {
-		client.Transport = &http.Transport{
-			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
-			TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
-		}
+		base := gemini.NewBase()
+		client.Transport, closes = base, base.CloseIdleConnections
 	}
 	client.Transport = gemini.Transport{Base: client.Transport}
 	if o.HTTPClient == nil && !plain {
@@ -145,12 +129,12 @@ func httpClient(o Options, plain bool) (*http.Client, error) {
 		}
 		authorized, err := httptransport.NewClient(&opts)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		client = *authorized
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &client, nil
+	return &client, closes, nil
 }
 
 // safety translates a threshold.
@@ -165,9 +149,9 @@ func safety(t Threshold) []*sdk.SafetySetting {
 	return out
 }
 
-// Close releases the connections that wait for later calls.
+// Close releases the model's own connections that wait for later calls.
 func (m *Model) Close() error {
-	m.http.CloseIdleConnections()
+	m.close()
 	return nil
 }
 

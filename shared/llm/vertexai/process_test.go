@@ -32,6 +32,8 @@ func TestProductionCallsVertexAI(t *testing.T) {
 		"gRPC, a token that is refused":         {Transport: "grpc", Location: region, Credentials: "refused", Host: europe, Want: "unauthenticated"},
 		"gRPC, no token for now":                {Transport: "grpc", Location: region, Credentials: "down", Host: europe, Want: "provider_fault"},
 		"REST":                                  {Transport: "rest", Location: region, Credentials: "given", Host: europe},
+		"gRPC, a multi-region":                  {Transport: "grpc", Location: "eu", Credentials: "given", Host: "aiplatform.eu.rep.googleapis.com"},
+		"REST, a multi-region":                  {Transport: "rest", Location: "us", Credentials: "given", Host: "aiplatform.us.rep.googleapis.com"},
 		"REST, global":                          {Transport: "rest", Location: "global", Credentials: "given", Host: global},
 		"REST with application default credentials": {Transport: "rest", Location: "global", Credentials: "default", Host: global},
 		"REST, a token that is refused":             {Transport: "rest", Location: region, Credentials: "refused", Want: "unauthenticated"},

@@ -16,7 +16,6 @@ import (
 	"iter"
 	"math"
 	"net"
-	"regexp"
 	"strings"
 
 	sdk "cloud.google.com/go/vertexai/genai"
@@ -46,7 +45,8 @@ const (
 type Options struct {
 	// Project is the Google Cloud project that is billed.
 	Project string
-	// Location is a region such as us-central1, or global.
+	// Location is a region such as us-central1, a multi-region such as eu, or global. That multi-regions answer over gRPC, at
+	// the names that they have for HTTP, is a guess.
 	Location string
 	// Credentials are the caller's; nil means application default credentials.
 	Credentials *auth.Credentials
@@ -68,15 +68,12 @@ type Model struct {
 
 var _ llm.Model = (*Model)(nil)
 
-// name is the form of projects and locations.
-var name = regexp.MustCompile(`^[a-z][a-z0-9.:-]{0,62}$`)
-
 // New checks the options and returns a Model. It gets no token, and waits for no connection: over gRPC one is opened in the
 // background, since Google's dialler does so. Without Credentials it looks for application default credentials, which
 // takes as long as the place where they are found.
 func New(ctx context.Context, o Options) (*Model, error) {
-	if !name.MatchString(o.Project) || !name.MatchString(o.Location) {
-		return nil, errors.New("vertexai: Project and Location must be names such as my-project and us-central1")
+	if err := gemini.CheckPlace(o.Project, o.Location); err != nil {
+		return nil, fmt.Errorf("vertexai: %w", err)
 	}
 	if o.Endpoint != "" {
 		if host, port, err := net.SplitHostPort(o.Endpoint); err != nil || host == "" || port == "" {
@@ -92,15 +89,16 @@ func New(ctx context.Context, o Options) (*Model, error) {
 	m := &Model{rest: o.REST, safety: safety(o.Safety)}
 	var opts []option.ClientOption
 	if o.REST {
-		client, err := httpClient(o)
+		client, base, err := httpClient(o)
 		if err != nil {
 			return nil, fmt.Errorf("vertexai: %w", err)
 		}
-		opts = append(opts, sdk.WithREST(), option.WithHTTPClient(client))
+		address := "https://" + gemini.Host(o.Location)
 		if o.Endpoint != "" {
-			opts = append(opts, option.WithEndpoint("http://"+o.Endpoint))
+			address = "http://" + o.Endpoint
 		}
-		m.close = func() error { client.CloseIdleConnections(); return nil }
+		opts = append(opts, sdk.WithREST(), option.WithHTTPClient(client), option.WithEndpoint(address))
+		m.close = func() error { base.CloseIdleConnections(); return nil }
 	} else {
 		conn, err := connect(ctx, o)
 		if err != nil {
@@ -174,10 +172,15 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 		}
 		parent := ctx
 		ctx, cancel := context.WithCancel(parent)
-		defer cancel()
 		called, call := newCall(ctx)
-		defer call.exchange.Close()
 		stream := chat.SendMessageStream(called, parts...)
+		defer func() {
+			cancel()
+			for err == nil { // until the SDK has seen that it is over; it has no other way to release a stream
+				_, err = stream.Next()
+			}
+			call.exchange.Close()
+		}()
 		a := gemini.NewAnswer(req)
 		for err == nil && parent.Err() == nil {
 			_, err = stream.Next()

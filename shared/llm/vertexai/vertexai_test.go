@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +96,34 @@ func TestStreamsThatAreArrays(t *testing.T) {
 
 var request = llm.Request{Model: "gemini-3.5-flash-lite", Messages: []llm.Message{{Role: llm.User, Content: "When was the mill built?"}}}
 
+// TestServerThatSpeaksNoGRPC is a proxy, or a load balancer that has nobody behind it.
+func TestServerThatSpeaksNoGRPC(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = io.WriteString(w, "<html>"+request.Messages[0].Content) // what arrives of it shows below
+	}))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	defer server.Close()
+	m, err := vertexai.New(t.Context(), vertexai.Options{Project: "p", Location: "l", Endpoint: server.Listener.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	_, err = m.Generate(t.Context(), request)
+	errs := []error{err}
+	for _, err := range m.Stream(t.Context(), request) {
+		errs = append(errs, err)
+	}
+	for _, err := range errs {
+		if e := llm.AsError(err); e == nil || !e.Retryable() || e.Provider != "google" || strings.Contains(e.Error(), request.Messages[0].Content) {
+			t.Errorf("got %v, want an error that may pass, without the page", err)
+		}
+	}
+}
+
 func TestSafetyIsSent(t *testing.T) {
 	for threshold, want := range map[vertexai.Threshold]string{
 		"": "BLOCK_ONLY_HIGH", vertexai.BlockLowAndAbove: "BLOCK_LOW_AND_ABOVE", vertexai.BlockMediumAndAbove: "BLOCK_MEDIUM_AND_ABOVE",
@@ -122,7 +152,7 @@ func TestNewChecksItsOptions(t *testing.T) {
 		"no project":                   {Location: "l", Endpoint: "h:1"},
 		"a project with a path in it":  {Project: "p/x", Location: "l", Endpoint: "h:1"},
 		"no location":                  {Project: "p", Endpoint: "h:1"},
-		"a location that is a host":    {Project: "p", Location: "evil.example/", Endpoint: "h:1"},
+		"a location that is a host":    {Project: "p", Location: "evil.example", Endpoint: "h:1"},
 		"an endpoint without a port":   {Project: "p", Location: "l", Endpoint: "localhost"},
 		"an endpoint that is a URL":    {Project: "p", Location: "l", Endpoint: "http://localhost:1"},
 		"an unknown safety threshold":  {Project: "p", Location: "l", Endpoint: "h:1", Safety: "LOW"},

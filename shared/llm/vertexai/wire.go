@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"cloud.google.com/go/auth"
 	"cloud.google.com/go/auth/credentials"
@@ -30,6 +29,9 @@ import (
 
 // scope is what a token must be good for.
 const scope = "https://www.googleapis.com/auth/cloud-platform"
+
+// mostMessage is the largest response that is taken over gRPC, in bytes.
+const mostMessage = 64 << 20
 
 // call is what is seen of one call below the SDK. It belongs to one goroutine but for what is atomic.
 type call struct {
@@ -85,7 +87,7 @@ func (c *call) add(text []byte) bool {
 // connect opens a gRPC connection for the SDK, with neither retries nor telemetry.
 func connect(ctx context.Context, o Options) (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
-		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(mostMessage)),
 		grpc.WithUnaryInterceptor(unary), grpc.WithStreamInterceptor(streaming), grpc.WithStatsHandler(frames{}),
 	}
 	if o.Endpoint != "" {
@@ -95,10 +97,7 @@ func connect(ctx context.Context, o Options) (*grpc.ClientConn, error) {
 		}
 		return conn, nil
 	}
-	host := o.Location + "-aiplatform.googleapis.com"
-	if o.Location == "global" {
-		host = "aiplatform.googleapis.com"
-	}
+	host := gemini.Host(o.Location)
 	creds, err := tokens(o)
 	if err != nil {
 		return nil, err
@@ -243,36 +242,28 @@ func (c *call) rpcFailure(model string, err error, stream bool) *llm.Error {
 	return e
 }
 
-// httpClient returns the client for REST. It follows no redirect: one call is one request.
-func httpClient(o Options) (*http.Client, error) {
-	base := restTransport{gemini.Transport{Base: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
-		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
-	}}}
-	client := &http.Client{Transport: base}
+// httpClient returns the client for REST, and the transport that keeps its connections. It follows no redirect: one call is
+// one request.
+func httpClient(o Options) (*http.Client, *http.Transport, error) {
+	base := gemini.NewBase()
+	seen := restTransport{gemini.Transport{Base: base}}
+	client := &http.Client{Transport: seen}
 	if o.Endpoint == "" {
 		creds, err := tokens(o)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		client, err = httptransport.NewClient(&httptransport.Options{Credentials: creds, BaseRoundTripper: base, DisableTelemetry: true})
+		client, err = httptransport.NewClient(&httptransport.Options{Credentials: creds, BaseRoundTripper: seen, DisableTelemetry: true})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return client, nil
+	return client, base, nil
 }
 
 // restTransport reads responses below the SDK.
 type restTransport struct{ gemini.Transport }
-
-// CloseIdleConnections is what http.Client.CloseIdleConnections calls.
-func (t restTransport) CloseIdleConnections() {
-	if c, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
-}
 
 // RoundTrip implements http.RoundTripper. The SDK gets an empty object for each reply, and nothing for what is none.
 func (t restTransport) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -81,6 +81,31 @@ func NewPrompt(req llm.Request) (Prompt, error) {
 // modelName is the form of a model's name; it becomes an element of a path.
 var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$`)
 
+// project and location are the forms of names that become part of paths, and of a host's name.
+var (
+	project  = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,62}$`)
+	location = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+)
+
+// CheckPlace says whether a project and a location are ones.
+func CheckPlace(p, l string) error {
+	if !project.MatchString(p) || !location.MatchString(l) {
+		return errors.New("Project and Location must be names such as my-project and us-central1") //nolint:revive,staticcheck // the names of fields
+	}
+	return nil
+}
+
+// Host is where Vertex AI answers for a location.
+func Host(location string) string {
+	switch location {
+	case "global":
+		return "aiplatform.googleapis.com"
+	case "us", "eu":
+		return "aiplatform." + location + ".rep.googleapis.com"
+	}
+	return location + "-aiplatform.googleapis.com"
+}
+
 // Threshold says from which probability of harm on Google's filters withhold an answer.
 type Threshold string
 

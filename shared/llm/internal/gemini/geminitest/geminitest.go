@@ -11,6 +11,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -433,6 +434,25 @@ func endings(t *testing.T, a Adapter) {
 			}
 		})
 	}
+	t.Run("a connection that was used breaks before the headers", func(t *testing.T) {
+		var used atomic.Bool
+		s := vertextest.Start(t, vertextest.Options{Reply: func(r *vertextest.Request) vertextest.Reply {
+			if !used.Swap(true) {
+				return vertextest.Answer(r)
+			}
+			return vertextest.Reply{Cut: true}
+		}})
+		m := a.Open(t, s)
+		if _, err := m.Generate(t.Context(), request()); err != nil {
+			t.Fatal(err)
+		}
+		for method, err := range both(t.Context(), m, request()) {
+			wantError(t, method, err, llm.Error{Kind: llm.ProviderFault})
+		}
+		if n := len(s.Requests()); n != 3 {
+			t.Errorf("%d requests for three calls: something retries", n)
+		}
+	})
 	t.Run("a whole answer that breaks off", func(t *testing.T) {
 		m, s := scripted(t, a, vertextest.Reply{Headers: true, Cut: true})
 		_, err := m.Generate(t.Context(), request())
@@ -505,6 +525,12 @@ func deadlines(t *testing.T, a Adapter) {
 			defer cancel()
 			_, _, err := collect(ctx, m, request())
 			wantError(t, "stream", err, llm.Error{Kind: llm.Timeout})
+			if reply.Delay > 0 {
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				defer cancel()
+				_, err := m.Generate(ctx, request())
+				wantError(t, "generate", err, llm.Error{Kind: llm.Timeout})
+			}
 		})
 	}
 }
