@@ -63,6 +63,9 @@ func (e *Error) Error() string {
 	return s
 }
 
+// Temporary is whether the error will pass by itself: what is wrong is not the credentials.
+func (e *Error) Temporary() bool { return e.Kind == Unavailable }
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
@@ -88,11 +91,8 @@ const maxAnswer = 64 << 10
 // work now, whatever tokens requests still have. An error is an *Error; what could be told comes with it.
 func (c *Credentials) Describe(ctx context.Context) (Info, error) {
 	info := Info{Kind: c.file.Type, Identity: c.file.identity()}
-	watch := &watch{next: c.opts.HTTP.Transport}
-	client := *c.opts.HTTP
-	client.Transport = watch
 	if c.json == nil {
-		email, err := metadata{&client, c.opts}.get(ctx, "email")
+		email, err := metadata{c.opts}.get(ctx, "email")
 		if err != nil {
 			return info, err
 		}
@@ -100,16 +100,13 @@ func (c *Credentials) Describe(ctx context.Context) (Info, error) {
 			info.Identity = email
 		}
 	}
-	fresh, err := c.build(&client)
+	fresh, err := c.build()
 	if err != nil {
 		return info, err
 	}
 	token, err := fresh.Token(ctx)
 	if err != nil {
-		return info, watch.explain(ctx, err)
-	}
-	if token == nil || token.Value == "" {
-		return info, &Error{Kind: Unavailable, Detail: "the answer holds no token"}
+		return info, err
 	}
 	info.ExpiresAt = token.Expiry
 	if c.file.federated() {
@@ -179,7 +176,7 @@ func (m metadata) get(ctx context.Context, what string) (string, error) {
 		return "", &Error{Kind: Malformed, Detail: "GCE_METADATA_HOST is no host"}
 	}
 	req.Header.Set("Metadata-Flavor", "Google")
-	status, answer, err := do(m.client, req)
+	status, answer, err := do(m.opts.HTTP, req)
 	switch {
 	case ctx.Err() != nil:
 		return "", &Error{Kind: Unavailable, Detail: "the metadata server did not answer in time", Err: ctx.Err()}
@@ -254,11 +251,15 @@ func (w *watch) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// forget begins a new watch.
+func (w *watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked, w.status, w.answer, w.err = false, 0, nil, nil
+}
+
 // explain says why there is no token.
 func (w *watch) explain(ctx context.Context, err error) error {
-	if known, ok := errors.AsType[*Error](err); ok {
-		return known
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {

@@ -100,7 +100,7 @@ func Detect(opts Options) (*Credentials, error) {
 			return nil, err
 		}
 	}
-	c.creds, err = c.build(opts.HTTP)
+	c.creds, err = c.build()
 	return c, err
 }
 
@@ -174,22 +174,48 @@ func private(address string) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// build makes credentials without a token yet, whose requests go through a client.
-func (c *Credentials) build(client *http.Client) (*auth.Credentials, error) {
+// build makes credentials that have no token yet. Their errors are *Errors.
+func (c *Credentials) build() (*auth.Credentials, error) {
+	cached := &auth.CachedTokenProviderOptions{DisableAsyncRefresh: true}
 	if c.json == nil {
-		return auth.NewCredentials(&auth.CredentialsOptions{
-			TokenProvider: auth.NewCachedTokenProvider(metadata{client, c.opts}, &auth.CachedTokenProviderOptions{DisableAsyncRefresh: true}),
-		}), nil
+		return auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: auth.NewCachedTokenProvider(metadata{c.opts}, cached)}), nil
 	}
+	watched := &watch{next: c.opts.HTTP.Transport}
+	client := *c.opts.HTTP
+	client.Transport = watched
 	creds, err := credentials.NewCredentialsFromJSON(credentials.CredType(c.file.Type), c.json, &credentials.DetectOptions{
-		Scopes: c.opts.Scopes, Client: client, DisableAsyncRefresh: true,
+		Scopes: c.opts.Scopes, Client: &client, DisableAsyncRefresh: true,
 		// The SDK's logger is switched on by a variable, and then writes tokens.
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, &Error{Kind: Malformed, Detail: "the credentials lack something that their type must have"}
 	}
-	return creds, nil
+	return auth.NewCredentials(&auth.CredentialsOptions{
+		// The cache lets one caller at a time through, so that what is watched is the request of the caller that it is told to.
+		TokenProvider: auth.NewCachedTokenProvider(explained{creds, watched}, cached), JSON: c.json,
+		ProjectIDProvider: auth.CredentialsPropertyFunc(creds.ProjectID), QuotaProjectIDProvider: auth.CredentialsPropertyFunc(creds.QuotaProjectID),
+		UniverseDomainProvider: auth.CredentialsPropertyFunc(creds.UniverseDomain),
+	}), nil
+}
+
+// explained is a provider of tokens whose errors say in our words what is wrong.
+type explained struct {
+	of      auth.TokenProvider
+	watched *watch
+}
+
+// Token implements auth.TokenProvider.
+func (e explained) Token(ctx context.Context) (*auth.Token, error) {
+	e.watched.forget()
+	token, err := e.of.Token(ctx)
+	switch {
+	case err != nil:
+		return nil, e.watched.explain(ctx, err)
+	case token == nil || token.Value == "":
+		return nil, &Error{Kind: Unavailable, Detail: "the answer holds no token"}
+	}
+	return token, nil
 }
 
 // identity is whom the file names; empty when it names nobody.
@@ -214,10 +240,7 @@ func (f file) federated() bool {
 }
 
 // metadata asks the metadata server of the machine, which is the cloud's own and reached in plain HTTP.
-type metadata struct {
-	client *http.Client
-	opts   Options
-}
+type metadata struct{ opts Options }
 
 // Token implements auth.TokenProvider.
 func (m metadata) Token(ctx context.Context) (*auth.Token, error) {

@@ -367,6 +367,22 @@ func TestDescribeTellsWhatIsWrong(t *testing.T) {
 			if info.Kind == "" {
 				t.Errorf("info %+v, want what could be told", info)
 			}
+			// A call of a model sees the same, where it is the token that is not given out.
+			token, err := c.Google().Token(t.Context())
+			if strings.HasSuffix(tt.path, "/tokeninfo") || strings.HasSuffix(tt.path, "/email") {
+				if err != nil || token.Value == "" {
+					t.Errorf("token %v, %v", token, err)
+				}
+				return
+			}
+			check(t, err, tt.kind, tt.text)
+			if passing, ok := err.(interface{ Temporary() bool }); !ok || passing.Temporary() != (tt.kind == googleauth.Unavailable) {
+				t.Errorf("temporary: %v, want it for what is unavailable only", err)
+			}
+			delete(g.refuse, tt.path)
+			if token, err := c.Google().Token(t.Context()); err != nil || token.Value == "" {
+				t.Errorf("the same credentials when all is well: %v, %v", token, err)
+			}
 		})
 	}
 }
