@@ -4,31 +4,71 @@ package state
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
+	"cloud.google.com/go/firestore"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"google.golang.org/api/option"
+
 	"github.com/llm-reliability/control-plane/shared/cache"
+	dynamocache "github.com/llm-reliability/control-plane/shared/cache/dynamodb"
+	firecache "github.com/llm-reliability/control-plane/shared/cache/firestore"
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/control/bolt"
+	dynamocontrol "github.com/llm-reliability/control-plane/shared/control/dynamodb"
+	firecontrol "github.com/llm-reliability/control-plane/shared/control/firestore"
 	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/llm/googleauth"
 )
 
-// forms are the values that LRCP_STATE may have.
-const forms = "bolt:<path>"
+// The kinds of state that LRCP_STATE may name.
+const (
+	inFile   = "bolt"
+	inDynamo = "dynamodb"
+	inFire   = "firestore"
+)
 
 // Config says where the state is.
 type Config struct {
-	kind, rest string
+	kind string
+	// place is a path or a table.
+	place string
+	// project and database are Firestore's.
+	project, database string
+	// shared is whether responses are cached there, too.
+	shared bool
+	// credentials are Google's; nil where the emulator needs none.
+	credentials *googleauth.Credentials
 }
 
 // FromEnv reads where the state is, and records in e what is wrong with it:
 //
-//	LRCP_STATE    bolt:<path>; required
+//	LRCP_STATE          bolt:<path>, dynamodb:<table> or firestore:<project>/<database>; required
+//	LRCP_SHARED_CACHE   on or off: whether responses are cached in the same table or database, for all instances; on when
+//	                    not set. A file has no shared cache
+//
+// DynamoDB's region, endpoint and credentials are found by the variables that AWS's SDK reads. Firestore's credentials are those
+// of googleauth.FromEnv; where FIRESTORE_EMULATOR_HOST is set, none are needed.
 func FromEnv(e *env.Env) Config {
 	state := e.Required("LRCP_STATE")
-	var c Config
-	c.kind, c.rest, _ = strings.Cut(state, ":")
-	if state != "" && (c.kind != "bolt" || c.rest == "") {
-		e.Refuse("LRCP_STATE", "must be like "+forms)
+	c := Config{shared: e.OneOf("LRCP_SHARED_CACHE", "on", "on", "off") == "on"}
+	c.kind, c.place, _ = strings.Cut(state, ":")
+	ok := c.place != ""
+	switch c.kind {
+	case inFile, inDynamo:
+	case inFire:
+		c.project, c.database, _ = strings.Cut(c.place, "/")
+		ok = c.project != "" && c.database != ""
+		if ok && e.String("FIRESTORE_EMULATOR_HOST", "") == "" {
+			c.credentials = googleauth.FromEnv(e)
+		}
+	default:
+		ok = false
+	}
+	if state != "" && !ok {
+		e.Refuse("LRCP_STATE", "must be bolt:<path>, dynamodb:<table> or firestore:<project>/<database>")
 	}
 	return c
 }
@@ -40,14 +80,53 @@ type State struct {
 	Shared cache.Tier
 }
 
-// Open opens the state.
-func (c Config) Open(_ context.Context) (State, error) {
-	store, err := bolt.Open(bolt.Options{Path: c.rest})
-	if err != nil {
-		return State{}, err
+// Open opens the state. It calls neither DynamoDB nor Firestore: a cold start does not wait for them.
+func (c Config) Open(ctx context.Context) (State, error) {
+	var s State
+	var err error
+	switch c.kind {
+	case inDynamo:
+		s, err = c.dynamo(ctx)
+	case inFire:
+		s, err = c.firestore(ctx)
+	default:
+		s.Control, err = bolt.Open(bolt.Options{Path: c.place})
 	}
-	return State{Control: store}, nil
+	if err != nil {
+		return State{}, fmt.Errorf("open state %s:%s: %w", c.kind, c.place, err)
+	}
+	return s, nil
 }
 
 // Close closes what was opened.
 func (s State) Close() error { return s.Control.Close() }
+
+func (c Config) dynamo(ctx context.Context) (s State, err error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return State{}, fmt.Errorf("configure AWS: %w", err)
+	}
+	client := dynamodb.NewFromConfig(cfg, dynamocontrol.Configure)
+	if s.Control, err = dynamocontrol.New(dynamocontrol.Options{Client: client, Table: c.place}); err != nil || !c.shared {
+		return s, err
+	}
+	s.Shared, err = dynamocache.New(dynamocache.Options{Client: client, Table: c.place})
+	return s, err
+}
+
+func (c Config) firestore(ctx context.Context) (s State, err error) {
+	// Without this, the SDK makes spans and metrics for an exporter that there is none of.
+	opts := []option.ClientOption{option.WithTelemetryDisabled()}
+	if c.credentials != nil {
+		opts = append(opts, option.WithAuthCredentials(c.credentials.Google()))
+	}
+	client, err := firestore.NewClientWithDatabase(ctx, c.project, c.database, opts...)
+	if err != nil {
+		return State{}, err
+	}
+	if s.Control, err = firecontrol.New(firecontrol.Options{Client: client}); err != nil || !c.shared {
+		return s, err
+	}
+	s.Shared, err = firecache.New(firecache.Options{Client: client})
+	return s, err
+}
