@@ -394,7 +394,7 @@ func adapter(name string) bool {
 
 // ofAllFunctions is whether a package is what functions share, and not part of one of them.
 func ofAllFunctions(name string) bool {
-	return below(name, "functions/internal") || below(name, "functions/wire")
+	return below(name, "functions/internal") || below(name, "functions/wire") || name == "functions/routes"
 }
 
 // choosesAdapters is whether a package decides what is behind the interfaces.
