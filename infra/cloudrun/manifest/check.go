@@ -150,7 +150,7 @@ func (svc Service) checkOrder(say func(string, ...any)) {
 			if !slices.Contains(waits[c.Name], other.Name) {
 				say("container %s does not wait for %s", c.Name, other.Name)
 			}
-			if other.StartupProbe.TCPSocket == nil && other.StartupProbe.HTTPGet == nil {
+			if other.StartupProbe.TCPSocket.Port == 0 {
 				say("container %s is waited for and has no startup probe", other.Name)
 			}
 		}

@@ -117,8 +117,8 @@ func TestCloudRunReadsTheSame(t *testing.T) {
 				t.Errorf("Cloud Run cuts off after %d s, and the function ends a request after %d s", spec.TimeoutSeconds, limit)
 			}
 			main, sidecar := spec.Containers[0], spec.Containers[1]
-			if main.Ports[0].ContainerPort != 8080 || main.StartupProbe.HttpGet.Path != "/health" || len(sidecar.Ports) > 0 {
-				t.Errorf("ports and health: %+v", main)
+			if main.Ports[0].ContainerPort != 8080 || main.StartupProbe.TcpSocket.Port != 8080 || len(sidecar.Ports) > 0 {
+				t.Errorf("ports: %+v", main)
 			}
 			for _, c := range spec.Containers {
 				if value(c, "FUNCTION_TARGET") != f.Name || value(c, "DD_VERSION") != s.Version || c.VolumeMounts[0].MountPath != "/shared-volume" {
@@ -335,8 +335,8 @@ func TestCheck(t *testing.T) {
 		"a circle": {func(s *manifest.Service) {
 			s.Spec.Template.Metadata.Annotations["run.googleapis.com/container-dependencies"] = `{"function":["datadog"],"datadog":["function"]}`
 		}, "waits for another"},
-		"nobody knows when the sidecar is up": {func(s *manifest.Service) { s.Spec.Template.Spec.Containers[1].StartupProbe.TCPSocket = nil }, "no startup probe"},
-		"a probe that takes too long":         {func(s *manifest.Service) { s.Spec.Template.Spec.Containers[0].StartupProbe.FailureThreshold = 241 }, "startup probe"},
+		"nobody knows when the sidecar is up": {func(s *manifest.Service) { s.Spec.Template.Spec.Containers[1].StartupProbe.TCPSocket.Port = 0 }, "no startup probe"},
+		"a probe that takes too long":         {func(s *manifest.Service) { s.Spec.Template.Spec.Containers[0].StartupProbe.FailureThreshold = 5 }, "startup probe"},
 		"a volume in one container only":      {func(s *manifest.Service) { s.Spec.Template.Spec.Containers[1].VolumeMounts = nil }, "is not mounted"},
 		"a volume that is not there":          {func(s *manifest.Service) { s.Spec.Template.Spec.Volumes = nil }, "no volume shared-volume"},
 		"half a CPU":                          {func(s *manifest.Service) { s.Spec.Template.Spec.Containers[0].Resources.Limits.CPU = "500m" }, "one CPU"},

@@ -85,15 +85,11 @@ type Resources struct {
 	} `yaml:"limits"`
 }
 
-// Probe tells that a container is up.
+// Probe tells that a container is up: it is when a port is open.
 type Probe struct {
-	HTTPGet *struct {
-		Path string `yaml:"path"`
-		Port int    `yaml:"port"`
-	} `yaml:"httpGet,omitempty"`
-	TCPSocket *struct {
+	TCPSocket struct {
 		Port int `yaml:"port"`
-	} `yaml:"tcpSocket,omitempty"`
+	} `yaml:"tcpSocket"`
 	PeriodSeconds    int `yaml:"periodSeconds"`
 	TimeoutSeconds   int `yaml:"timeoutSeconds"`
 	FailureThreshold int `yaml:"failureThreshold"`
@@ -175,24 +171,29 @@ func (svc Service) YAML() ([]byte, error) {
 }
 
 func (s Settings) function(f Function, image string, versions map[string]int) Container {
-	c := Container{
+	return Container{
 		Name: mainContainer, Image: image,
-		Ports:     []Port{{Name: "http1", ContainerPort: servingPort}},
-		Env:       append(s.env(f), s.references(s.own(f), versions)...),
-		Resources: limits("1", "512Mi"),
-		// Health is 200 as soon as the function serves, whatever its dependencies do.
-		StartupProbe: Probe{PeriodSeconds: 1, TimeoutSeconds: 1, FailureThreshold: 30},
+		Ports:        []Port{{Name: "http1", ContainerPort: servingPort}},
+		Env:          append(s.env(f), s.references(s.own(f), versions)...),
+		Resources:    limits("1", "512Mi"),
+		StartupProbe: up(servingPort),
 		VolumeMounts: []VolumeRef{{sharedVolume, mountPath}},
 	}
-	c.StartupProbe.HTTPGet = &struct {
-		Path string `yaml:"path"`
-		Port int    `yaml:"port"`
-	}{"/health", servingPort}
-	return c
+}
+
+// up is the probe of a container that opens a port when it works: a function does so when its configuration is found right.
+// It has the form of Cloud Run's own probe, one long attempt, which ends as soon as the port is open, where shorter ones would
+// add up to a period of theirs to a cold start. It does not ask /health: that takes two seconds while the control state can't
+// be reached, and then no instance must be kept from starting.
+func up(port int) Probe {
+	const most = 60
+	p := Probe{PeriodSeconds: most, TimeoutSeconds: most, FailureThreshold: 1}
+	p.TCPSocket.Port = port
+	return p
 }
 
 func (s Settings) sidecar(f Function, versions map[string]int) Container {
-	c := Container{
+	return Container{
 		Name: sidecarContainer, Image: Sidecar,
 		Env: append(variables(map[string]string{
 			"DD_SERVICE":             DatadogService,
@@ -206,13 +207,9 @@ func (s Settings) sidecar(f Function, versions map[string]int) Container {
 			"FUNCTION_TARGET": f.Name,
 		}), s.references([]Secret{datadogAPIKey}, versions)...),
 		Resources:    limits("1", "512Mi"),
-		StartupProbe: Probe{PeriodSeconds: 1, TimeoutSeconds: 1, FailureThreshold: 30},
+		StartupProbe: up(healthPort),
 		VolumeMounts: []VolumeRef{{sharedVolume, mountPath}},
 	}
-	c.StartupProbe.TCPSocket = &struct {
-		Port int `yaml:"port"`
-	}{healthPort}
-	return c
 }
 
 // references returns variables that are read from Secret Manager.
