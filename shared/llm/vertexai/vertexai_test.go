@@ -22,11 +22,9 @@ import (
 // open returns a model that calls a stand-in.
 func open(t testing.TB, s *vertextest.Server, rest bool) llm.Model {
 	t.Helper()
-	o := vertexai.Options{Project: geminitest.Project, Location: geminitest.Location, REST: rest, Endpoint: s.GRPC}
-	if rest {
-		o.Endpoint = s.RESTHost()
-	}
-	m, err := vertexai.New(t.Context(), o)
+	m, err := vertexai.New(t.Context(), vertexai.Options{
+		Project: geminitest.Project, Location: geminitest.Location, REST: rest, Endpoint: s.Host,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +129,7 @@ func TestSafetyIsSent(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			s := vertextest.Start(t, vertextest.Options{})
-			m, err := vertexai.New(t.Context(), vertexai.Options{Project: "p", Location: "l", Endpoint: s.GRPC, Safety: threshold})
+			m, err := vertexai.New(t.Context(), vertexai.Options{Project: "p", Location: "l", Endpoint: s.Host, Safety: threshold})
 			if err != nil {
 				t.Fatal(err)
 			}

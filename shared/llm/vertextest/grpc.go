@@ -201,7 +201,9 @@ func (c *conn) cut() {
 // half ends what the server sends. The client sees the end, and closes the rest; to close it here could overtake what was
 // sent before.
 func (c *conn) half() {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite() // a connection that is gone is cut as well
+	if p, ok := c.Conn.(peeked); ok {
+		if tcp, ok := p.Conn.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite() // a connection that is gone is cut as well
+		}
 	}
 }

@@ -67,6 +67,9 @@ func (s *Server) respond(ctx context.Context, w http.ResponseWriter, r *Request,
 	switch {
 	case reply.Raw != nil:
 		w.Header().Set("Content-Type", reply.Raw.ContentType)
+		if reply.Raw.Location != "" {
+			w.Header().Set("Location", reply.Raw.Location)
+		}
 		if reply.Raw.Status != 0 {
 			w.WriteHeader(reply.Raw.Status)
 		}

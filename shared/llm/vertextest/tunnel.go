@@ -115,11 +115,7 @@ func (t *Tunnel) carry(c net.Conn) {
 	if err := secure.Handshake(); err != nil { //nolint:noctx // the test's end closes the connection
 		return
 	}
-	address := t.server.RESTHost()
-	if secure.ConnectionState().NegotiatedProtocol == "h2" {
-		address = t.server.GRPC
-	}
-	to, err := net.Dial("tcp", address) //nolint:noctx // loopback
+	to, err := net.Dial("tcp", t.server.Host) //nolint:noctx // loopback
 	if err != nil {
 		return
 	}

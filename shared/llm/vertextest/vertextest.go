@@ -1,7 +1,7 @@
 // Package vertextest is a stand-in for Gemini on Vertex AI, for tests: it speaks the real gRPC PredictionService and the
 // real REST paths, on loopback, from one script of replies, and records what it was asked and whether clients went away.
 //
-// It differs from Vertex AI. It has no TLS, and REST speaks HTTP/1.1. It takes every credential and records it. Only
+// It differs from Vertex AI. It has no TLS but in a Tunnel, and REST speaks HTTP/1.1. It takes every credential and records it. Only
 // GenerateContent and StreamGenerateContent exist. Tokens are counted as characters divided by four. Unless a test scripts
 // them there are no quotas and no filters. The texts of its errors are made up in the manner of Vertex AI. Where a stream
 // that is no event stream fails half-way, the error is one more element of the array; of Vertex AI that is a guess.
@@ -34,8 +34,8 @@ type Options struct {
 
 // Server is a running stand-in.
 type Server struct {
-	// REST is the base URL of the REST paths, GRPC the host:port of the gRPC service.
-	REST, GRPC string
+	// Host is the host:port at which both gRPC and REST are spoken, without TLS.
+	Host string
 
 	reply    func(*Request) Reply
 	close    func()
@@ -51,22 +51,25 @@ func Start(t testing.TB, o Options) *Server {
 	if s.reply == nil {
 		s.reply = Answer
 	}
-	rest := httptest.NewServer(s)
-	s.REST = rest.URL
-
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a listener on loopback opens at once or not at all
 	if err != nil {
-		t.Fatalf("listen for gRPC: %v", err)
+		t.Fatalf("listen: %v", err)
 	}
-	s.GRPC = l.Addr().String()
+	p := newPort(l)
+	s.Host = l.Addr().String()
+	rest := httptest.NewUnstartedServer(s)
+	_ = rest.Listener.Close() // it is not used
+	rest.Listener = p.rest
+	rest.Start()
 	rpc := grpc.NewServer()
 	aiplatformpb.RegisterPredictionServiceServer(rpc, service{server: s})
 	served := make(chan error, 1)
-	go func() { served <- rpc.Serve(listener{l, s}) }()
+	go func() { served <- rpc.Serve(listener{p.grpc, s}) }()
 	s.close = sync.OnceFunc(func() {
 		rest.CloseClientConnections()
 		rest.Close()
 		rpc.Stop()
+		p.stop()
 		// It may be stopped before it began.
 		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("serve gRPC: %v", err)
@@ -75,6 +78,9 @@ func Start(t testing.TB, o Options) *Server {
 	t.Cleanup(s.close)
 	return s
 }
+
+// URL is the base URL of the REST paths.
+func (s *Server) URL() string { return "http://" + s.Host }
 
 // Close stops the server before the test ends: nobody answers at its addresses any more.
 func (s *Server) Close() { s.close() }
@@ -137,6 +143,8 @@ type Raw struct {
 	// Status is 200 when it is 0.
 	Status            int
 	ContentType, Body string
+	// Location is the header of a redirect.
+	Location string
 }
 
 // Piece is one GenerateContentResponse.
@@ -335,6 +343,3 @@ func whole(pieces []Piece) Piece {
 	}
 	return all
 }
-
-// RESTHost is the host:port of the REST paths.
-func (s *Server) RESTHost() string { return strings.TrimPrefix(s.REST, "http://") }

@@ -28,7 +28,7 @@ func Garbage(t *testing.T, a Adapter, contentType string, stream func(messages .
 		"a usage that is a text":       {vertextest.Raw{ContentType: contentType, Body: stream(`{"usageMetadata":{"promptTokenCount":"many"}}`)}, faults()},
 		"messages that are no objects": {vertextest.Raw{ContentType: contentType, Body: stream(`[1,2]`)}, faults()},
 		"half a message":               {vertextest.Raw{ContentType: contentType, Body: strings.TrimRight(stream(said), "\n]")[:30]}, map[string]llm.Kind{"generate": llm.ProviderFault}},
-		"a redirect":                   {vertextest.Raw{Status: 307, ContentType: "text/html"}, faults()},
+		"a redirect":                   {vertextest.Raw{Status: 307, Location: "/v1beta1/projects/p/locations/l/publishers/google/models/m:generateContent"}, faults()},
 		"garbage in mid-stream":        {vertextest.Raw{ContentType: contentType, Body: stream(said, "\x00\xff{")}, faults()},
 		"a status for nothing":         {vertextest.Raw{Status: 204}, faults()},
 	} {
