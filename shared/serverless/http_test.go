@@ -107,8 +107,12 @@ func TestBodyDeadlineEndsWithTheBody(t *testing.T) {
 		conn := serve(t, h)
 		send(t, conn, "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nxy")
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Errorf("got %v, %v, want 200", resp, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("status is %d, want 200", resp.StatusCode)
 		}
 	})
 }
@@ -219,6 +223,7 @@ func TestStop(t *testing.T) {
 					go func() {
 						if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
 							status <- resp.StatusCode
+							resp.Body.Close()
 						}
 					}()
 				}

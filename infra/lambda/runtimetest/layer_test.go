@@ -16,8 +16,7 @@ import (
 // TestBesideTheExtension runs the function where it finds Datadog's extension as on Lambda: by its file and on its ports.
 // Then the wrapper tells the extension of every invocation, and the extension makes the span of it.
 func TestBesideTheExtension(t *testing.T) {
-	bootstrap(t, completion) // in the outer process, which has the time for it
-	if !runtimetest.InSandbox(t, binariesDir+"="+binaries.dir) {
+	if !runtimetest.InSandbox(t, given+"="+binary(t, completion)) {
 		return
 	}
 	const prompt = "Who wrote the first program? " + document

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,9 +32,9 @@ const (
 	insights    = "github.com/llm-reliability/control-plane/functions/insights/cmd"
 	probe       = "./testdata/probe"
 	hello       = "./testdata/hello"
+	zipper      = "./testdata/zip"
 )
 
-// binaries holds what was built. A test that runs in a sandbox finds there what the outer process has built.
 var binaries struct {
 	dir string
 
@@ -41,19 +42,17 @@ var binaries struct {
 	paths map[string]string // by package
 }
 
-const binariesDir = "RUNTIMETEST_BINARIES"
+// given is the variable that names the binary under test to a test in a sandbox: the outer process has built it.
+const given = "RUNTIMETEST_BINARY"
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir := os.Getenv(binariesDir)
-		if dir == "" {
-			var err error
-			if dir, err = os.MkdirTemp("", "runtimetest"); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				return 1
-			}
-			defer os.RemoveAll(dir)
+		dir, err := os.MkdirTemp("", "runtimetest")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
 		}
+		defer os.RemoveAll(dir)
 		binaries.dir, binaries.paths = dir, map[string]string{}
 		return m.Run()
 	}())
@@ -63,6 +62,9 @@ func binary(t testing.TB, pkg string) string {
 	t.Helper()
 	binaries.mu.Lock()
 	defer binaries.mu.Unlock()
+	if path := os.Getenv(given); path != "" {
+		return path
+	}
 	if _, ok := binaries.paths[pkg]; !ok {
 		path, err := runtimetest.Build(t.Context(), binaries.dir, pkg)
 		if err != nil {
@@ -73,19 +75,23 @@ func binary(t testing.TB, pkg string) string {
 	return binaries.paths[pkg]
 }
 
-// bootstrap is the binary of pkg as Lambda gets and starts it: out of a zip.
+// bootstrap is the binary of a function as Lambda gets and starts it: out of the zip that make package makes. Only one
+// function goes that way; for the others it takes too long.
 func bootstrap(t testing.TB, pkg string) string {
 	t.Helper()
-	dir := filepath.Join(binaries.dir, "task", filepath.Base(filepath.Dir(pkg)))
+	if pkg != insights {
+		return binary(t, pkg)
+	}
+	dir := filepath.Join(binaries.dir, "task")
 	path := filepath.Join(dir, bundle.Name)
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	content, err := os.ReadFile(binary(t, pkg))
-	if err != nil {
-		t.Fatal(err)
+	archive := filepath.Join(binaries.dir, "insights.zip")
+	if out, err := exec.CommandContext(t.Context(), binary(t, zipper), binary(t, pkg), archive).CombinedOutput(); err != nil {
+		t.Fatalf("zip: %v: %s", err, out)
 	}
-	zipped, err := bundle.Zip(content)
+	zipped, err := os.ReadFile(archive)
 	if err != nil {
 		t.Fatal(err)
 	}
