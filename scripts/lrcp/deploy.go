@@ -63,7 +63,8 @@ func (c *cloudRunCommand) Run(ctx context.Context, out io.Writer, parsed *kong.C
 			return nil, err
 		}
 		return cloudrun.New(cloudrun.Options{
-			Root: root, Stage: c.Stage, Region: d.region, Params: d.values, Getenv: os.Getenv, Purge: c.Purge, Runner: d.runner, Tell: d.tell,
+			Root: root, Stage: c.Stage, Region: d.region, Params: d.values, Getenv: os.Getenv,
+			Destroy: c.Destroy, Purge: c.Purge, Runner: d.runner, Tell: d.tell,
 		})
 	})
 }
