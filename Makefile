@@ -8,7 +8,7 @@ FUZZTIME ?= 10s
 GOLANGCI_LINT := bin/golangci-lint-v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build lrcp assets docs test lint bench fuzz openapi check-go
+.PHONY: help run demo build lrcp package assets docs test lint bench fuzz openapi check-go
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' Makefile | expand -t 16
@@ -24,6 +24,9 @@ build: lrcp ## bin/lrcp, and one binary per function
 
 lrcp: check-go
 	@$(GO) build -o bin/lrcp ./scripts/lrcp
+
+package: lrcp node_modules ## the functions as zips for Lambda, and what CloudFormation would be given, offline
+	@bin/lrcp package
 
 assets: lrcp openapi ## checks the Datadog assets and executes their tests, offline
 	@bin/lrcp assets validate && bin/lrcp assets test
