@@ -43,8 +43,8 @@ func TestLogFileHasWholeLinesOfManyGoroutines(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for n := range 50 {
-				log.Info("one", "goroutine", i, "padding", strings.Repeat("x", 10*n))
-				other.Info("other", "goroutine", i, "padding", strings.Repeat("y", 10*n))
+				log.Info("one", slog.Int("goroutine", i), slog.String("padding", strings.Repeat("x", 10*n)))
+				other.Info("other", slog.Int("goroutine", i), slog.String("padding", strings.Repeat("y", 10*n)))
 			}
 		})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/query"
+	"github.com/llm-reliability/control-plane/shared/control/dynamodb/dynamotest"
 )
 
 const controlSecret = "runtimetest-control-secret"
@@ -114,28 +115,16 @@ func TestFunctionWithoutAScheduleRefusesItsEvent(t *testing.T) {
 }
 
 // TestWorkflowSwitchesTheModel goes the way of Datadog's workflow: it invokes remediation, with the secret in the payload, and
-// a data function on the same state then answers with the other model.
+// a data function on the same table answers with the other model, as soon as it reads its state again, after a second.
 func TestWorkflowSwitchesTheModel(t *testing.T) {
-	state := functionEnv(t)
-	payload := func(secret string) []byte {
-		now := time.Now()
-		event, err := json.Marshal(map[string]any{
-			"method": "POST", "path": "/remediation/switch-model", "headers": map[string]string{"Authorization": "Bearer " + secret},
-			"body": map[string]any{
-				"idempotency_key": "run-1", "timestamp": now.Format(time.RFC3339), "scope": map[string]any{"function": "completion"},
-				"params": map[string]any{"model": "economy"}, "duration": "30m",
-				"source": map[string]any{"kind": "monitor", "monitor": "Cost", "monitor_id": "7", "workflow_run": "run-1", "cycle": "c-1", "triggered_at": now.Format(time.RFC3339)},
-			},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return event
+	table := httptest.NewServer(&dynamotest.Table{Name: "lrcp"})
+	t.Cleanup(table.Close)
+	state := []string{
+		"LRCP_STATE=dynamodb:lrcp", "AWS_ENDPOINT_URL_DYNAMODB=" + table.URL, "AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key",
 	}
+	data := startLambda(t, completion, state...)
 	model := func() string {
-		l := startLambda(t, completion, state...)
-		r := response(t, wait(t, l.Invoke(completionEvent(t, false))))
-		stop(t, l)
+		r := response(t, wait(t, data.Invoke(completionEvent(t, false))))
 		var doc struct {
 			Metadata struct{ Model string }
 		}
@@ -146,40 +135,50 @@ func TestWorkflowSwitchesTheModel(t *testing.T) {
 	}
 	before := model()
 
-	l := startLambda(t, remediation, slices.Concat(state, []string{"LRCP_CONTROL_SECRETS=" + controlSecret})...)
-	l.Freeze(l.process)
-	for _, tt := range []struct {
-		secret string
-		status string
-	}{{"another-secret-of-that-length", `"status":401`}, {controlSecret, `"status":200`}} {
-		o := wait(t, l.Invoke(payload(tt.secret)))
+	workflow := startLambda(t, remediation, slices.Concat(state, []string{"LRCP_CONTROL_SECRETS=" + controlSecret})...)
+	workflow.Freeze(workflow.process)
+	for _, tt := range []struct{ secret, status string }{
+		{"another-secret-of-that-length", `"status":401`}, {controlSecret, `"status":200`},
+	} {
+		o := wait(t, workflow.Invoke(switchModel(t, tt.secret)))
 		if o.Failed || !bytes.Contains(o.Body(), []byte(tt.status)) {
 			t.Fatalf("got %s, want %s", o.Body(), tt.status)
 		}
-		if paths := l.extension.Pending(); len(paths) > 0 {
+		if paths := workflow.extension.Pending(); len(paths) > 0 {
 			t.Errorf("at the freeze, these posts had no answer yet: %q", paths)
 		}
 	}
-	if err := l.process.Continue(); err != nil {
-		t.Fatal(err)
-	}
-	stop(t, l)
-	if bytes.Contains(l.extension.Telemetry(), []byte(controlSecret)) || strings.Contains(strings.Join(l.process.Lines(), ""), controlSecret) {
+	if bytes.Contains(workflow.extension.Telemetry(), []byte(controlSecret)) || strings.Contains(strings.Join(workflow.process.Lines(), ""), controlSecret) {
 		t.Error("the secret is in the telemetry, or in the log")
 	}
 
-	if after := model(); after == before || !strings.Contains(after, "economy") {
-		t.Errorf("the model is %s, and was %s; want that of the economy tier", after, before)
+	ctx := patience(t)
+	for tick := time.Tick(50 * time.Millisecond); ; {
+		after := model()
+		if after != before && strings.Contains(after, "economy") {
+			return
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			t.Fatalf("the model is %s, and was %s; want that of the economy tier", after, before)
+		}
 	}
 }
 
-// stop ends a function as Lambda does, so that it lets go of its state.
-func stop(t *testing.T, l lambda) {
+func switchModel(t *testing.T, secret string) []byte {
 	t.Helper()
-	if err := l.process.Terminate(); err != nil {
+	now := time.Now().Format(time.RFC3339)
+	event, err := json.Marshal(map[string]any{
+		"method": "POST", "path": "/remediation/switch-model", "headers": map[string]string{"Authorization": "Bearer " + secret},
+		"body": map[string]any{
+			"idempotency_key": "run-1", "timestamp": now, "scope": map[string]any{"function": "completion"},
+			"params": map[string]any{"model": "economy"}, "duration": "30m",
+			"source": map[string]any{"kind": "monitor", "monitor": "Cost", "monitor_id": "7", "workflow_run": "run-1", "cycle": "c-1", "triggered_at": now},
+		},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if code := exitCode(t, l.process); code != 0 {
-		t.Errorf("exit code is %d, want 0", code)
-	}
+	return event
 }
