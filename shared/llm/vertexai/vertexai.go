@@ -5,7 +5,7 @@
 //
 // The SDK makes the requests and the calls. Its view of responses is not used, for it drops the cached tokens, the version
 // of the model, the response's identifier, and all that stands beside a block, billed tokens included; and it panics at
-// parts that are newer than itself. What a response says is read below the SDK (wire.go), which gets an empty one.
+// parts that are newer than itself. What a response says is read below the SDK (grpc.go, rest.go), which gets an empty one.
 package vertexai
 
 import (

@@ -119,11 +119,19 @@ type Transport struct {
 	Base http.RoundTripper
 }
 
+// A connection that says nothing for PingAfter is asked whether it lives, and given up after PingTimeout: one that died while
+// a function was frozen looks open, and calls on it would hang until their deadline.
+const (
+	PingAfter   = 30 * time.Second
+	PingTimeout = 10 * time.Second
+)
+
 // NewBase returns a transport for a model's own connections, which are kept for later calls.
 func NewBase() *http.Transport {
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
 		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: PingAfter, PingTimeout: PingTimeout},
 	}
 }
 
