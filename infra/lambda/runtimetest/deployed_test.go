@@ -1,6 +1,8 @@
 package runtimetest_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
 	"github.com/llm-reliability/control-plane/shared/control/dynamodb/dynamotest"
 	"github.com/llm-reliability/control-plane/shared/llm/vertextest"
 )
@@ -29,24 +32,27 @@ func TestFunctionConfiguredAsInADeployment(t *testing.T) {
 	state := httptest.NewServer(&dynamotest.Table{Name: "lrcp"})
 	defer state.Close()
 	const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:lrcp/api-keys-AbCdEf"
-	secrets := secretsManager(t, map[string]string{arn: apiKeys()})
+	key := sha256.Sum256([]byte(apiKey))
+	secrets := secretsManager(t, map[string]string{arn: "tests:" + hex.EncodeToString(key[:])})
 	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Metadata-Flavor", "Google")
 		fmt.Fprint(w, `{"access_token":"ya29.deployed","expires_in":3600,"token_type":"Bearer"}`)
 	}))
 	defer metadata.Close()
 
-	l := startLambda(t, qa, slices.Concat(tunnel.Env, []string{
+	l := startLambda(t, completion, slices.Concat(tunnel.Env, []string{
 		"LRCP_STATE=dynamodb:lrcp", "AWS_ENDPOINT_URL_DYNAMODB=" + state.URL,
 		"LRCP_API_KEYS=", "LRCP_API_KEYS_SECRET_ARN=" + arn, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets,
 		"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key", "AWS_SESSION_TOKEN=token",
 		"LRCP_PROVIDER=", "GOOGLE_CLOUD_PROJECT=project", "GOOGLE_CLOUD_LOCATION=europe-west1",
 		"GCE_METADATA_HOST=" + strings.TrimPrefix(metadata.URL, "http://"),
 	})...)
-	r := response(t, wait(t, l.Invoke(questionEvent(t, "gemini-1.5-pro"))))
+	r := response(t, wait(t, l.Invoke(runtimetest.URLEvent(t, "POST", "/completion",
+		map[string]string{"authorization": "Bearer " + apiKey, "content-type": "application/json"},
+		`{"prompt":"Who wrote the first program?","model":"gemini-1.5-pro"}`))))
 	var got struct {
-		Answer   string
-		Metadata struct {
+		Completion string
+		Metadata   struct {
 			Model, Provider, Route string
 			Attempts               int
 			CostUSD                *float64 `json:"cost_usd"`
@@ -56,7 +62,7 @@ func TestFunctionConfiguredAsInADeployment(t *testing.T) {
 		t.Fatalf("status %d, %q: %v", r.Status, r.Body, err)
 	}
 	m := got.Metadata
-	if got.Answer == "" || m.Provider != "google" || m.Route != "quality" || m.Attempts != 2 || m.CostUSD == nil || !strings.HasPrefix(m.Model, "gemini-3.1-pro-preview") {
+	if got.Completion == "" || m.Provider != "google" || m.Route != "quality" || m.Attempts != 2 || m.CostUSD == nil || !strings.HasPrefix(m.Model, "gemini-3.1-pro-preview") {
 		t.Errorf("got %s; want an answer of google's gemini-3.1-pro-preview, as the quality tier, in two attempts, with its cost", r.Body)
 	}
 	var asked []string
@@ -70,7 +76,7 @@ func TestFunctionConfiguredAsInADeployment(t *testing.T) {
 	if diff := cmp.Diff([]string{"europe-west1-aiplatform.googleapis.com", "aiplatform.googleapis.com"}, tunnel.Hosts()); diff != "" {
 		t.Errorf("hosts (-want +got):\n%s", diff)
 	}
-	if health := response(t, wait(t, l.Invoke(healthEvent(t)))); !strings.Contains(health.Body, `"control_state":"reachable"`) {
+	if health := response(t, wait(t, l.Invoke(runtimetest.URLEvent(t, "GET", "/health", nil, "")))); !strings.Contains(health.Body, `"control_state":"reachable"`) {
 		t.Errorf("health is %s, want the control state reachable", health.Body)
 	}
 	checkOutput(t, l.process)
