@@ -63,6 +63,10 @@ type Options struct {
 	Safety Threshold
 }
 
+// notices are parts of what the SDK says when a client is opened in an environment with keys of the Gemini API, which are
+// not used here.
+var notices = []string{"GOOGLE_API_KEY and GEMINI_API_KEY are set", "will take precedence over the API key from the environment"}
+
 // Model implements llm.Model; it is safe for concurrent use.
 type Model struct {
 	models *sdk.Models
@@ -97,11 +101,13 @@ func New(ctx context.Context, o Options) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("genai: %w", err)
 	}
-	c, err := sdk.NewClient(ctx, &sdk.ClientConfig{
+	config := &sdk.ClientConfig{
 		Backend: sdk.BackendVertexAI, Project: o.Project, Location: o.Location, HTTPClient: client,
 		// A base URL that is given wins over what the SDK finds in the environment.
 		HTTPOptions: sdk.HTTPOptions{BaseURL: cmp.Or(o.BaseURL, "https://"+gemini.Host(o.Location)), APIVersion: "v1beta1"},
-	})
+	}
+	var c *sdk.Client
+	gemini.Quietly(func() { c, err = sdk.NewClient(ctx, config) }, notices...)
 	if err != nil {
 		return nil, fmt.Errorf("genai: %w", err)
 	}

@@ -58,6 +58,9 @@ type Options struct {
 	Safety Threshold
 }
 
+// notice is part of what the SDK says whenever a client is opened: that it is deprecated, in three lines.
+const notice = "cloud.google.com/go/vertexai/genai package is deprecated"
+
 // Model implements llm.Model; it is safe for concurrent use.
 type Model struct {
 	client *sdk.Client
@@ -109,7 +112,7 @@ func New(ctx context.Context, o Options) (*Model, error) {
 		m.close = conn.Close
 	}
 	var err error
-	quietly(func() { m.client, err = sdk.NewClient(ctx, o.Project, o.Location, opts...) })
+	gemini.Quietly(func() { m.client, err = sdk.NewClient(ctx, o.Project, o.Location, opts...) }, notice)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("vertexai: %w", err), m.close())
 	}

@@ -161,6 +161,7 @@ func run(t *testing.T, p Process, env []string) (answers []string, stderr string
 		child + "=" + string(text), "HOME=" + t.TempDir(), "GOOGLE_APPLICATION_CREDENTIALS=" + file,
 		// What the SDKs would read instead of their options.
 		"GOOGLE_CLOUD_PROJECT=another", "GOOGLE_CLOUD_LOCATION=us-east1", "GOOGLE_VERTEX_BASE_URL=https://another.googleapis.com",
+		"GOOGLE_API_KEY=another", "GEMINI_API_KEY=one-more",
 	}, env...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
