@@ -1,6 +1,6 @@
 // Package serverless runs one http.Handler as a deployed function: on Lambda, on Cloud Run, or on this machine. It
-// holds what every function needs around its handler: telemetry, recovery, deadline, health, authentication, shutdown.
-// It is no router and knows no endpoint but /health.
+// holds what every function needs around its handler: telemetry, recovery, deadline, health, authentication, schedules,
+// limits for slow clients, shutdown. It is no router and knows no endpoint but /health.
 package serverless
 
 import (
