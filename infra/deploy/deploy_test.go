@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	case "fail":
 		fmt.Fprintln(os.Stderr, strings.Repeat("early words ", 400)+"NoSuchStack: it is not there")
+		fmt.Println("Error: told on standard output")
 		os.Exit(4)
 	case "wait":
 		interrupted := make(chan os.Signal, 1)
@@ -220,7 +221,7 @@ func TestExec(t *testing.T) {
 	if ended, ok := errors.AsType[*exec.ExitError](err); !ok || ended.ExitCode() != 4 {
 		t.Errorf("error %v, want exit status 4", err)
 	}
-	if !deploy.Said(err, "NoSuchStack") || len(err.Error()) > 4<<10 || !strings.Contains(stderr.String(), "early words") {
+	if !deploy.Said(err, "NoSuchStack") || !deploy.Said(err, "told on standard output") || len(err.Error()) > 4<<10 || !strings.Contains(stderr.String(), "early words") {
 		t.Errorf("the end of what was said in the error, and all of it on the terminal: %d bytes, %d bytes", len(err.Error()), stderr.Len())
 	}
 	if err := runner.Look("no-such-tool-anywhere"); !errors.Is(err, exec.ErrNotFound) {
@@ -233,7 +234,7 @@ func TestExecShowsNothingOfASecretCommand(t *testing.T) {
 	c := self(t, "fail")
 	c.Secret = true
 	_, err := deploy.Exec{Stderr: &stderr}.Run(t.Context(), c)
-	if err == nil || stderr.Len() > 0 || strings.Contains(err.Error(), "NoSuchStack") || strings.Contains(err.Error(), "early") {
+	if err == nil || stderr.Len() > 0 || strings.Contains(err.Error(), "NoSuchStack") || strings.Contains(err.Error(), "early") || strings.Contains(err.Error(), "told on") {
 		t.Errorf("shown %q, error %v", stderr.String(), err)
 	}
 }

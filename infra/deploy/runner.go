@@ -75,7 +75,8 @@ type Runner interface {
 // CommandError is the error of a command that failed.
 type CommandError struct {
 	Command Command
-	// Stderr is the end of what it said, empty for a secret one.
+	// Stderr is the end of what it said, empty for a secret one. What it said on its standard output comes after: some tools tell
+	// their errors there.
 	Stderr string
 	Err    error
 }
@@ -152,7 +153,13 @@ func (e Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 		if cause := context.Cause(ctx); cause != nil {
 			err = fmt.Errorf("%w (%w)", cause, err)
 		}
-		return nil, &CommandError{Command: c, Stderr: strings.TrimSpace(string(last)), Err: err}
+		said := bytes.TrimSpace(last)
+		if !c.Secret {
+			var end tail
+			_, _ = end.Write(stdout.Bytes()) // It never fails.
+			said = bytes.TrimSpace(slices.Concat(said, []byte("\n"), bytes.TrimSpace(end)))
+		}
+		return nil, &CommandError{Command: c, Stderr: string(said), Err: err}
 	}
 	return stdout.Bytes(), nil
 }
