@@ -9,7 +9,8 @@
 // Roles are given for one thing only where Google Cloud can do that: a secret, the repository, one Firestore database. It can
 // not tell collections apart, so that a data function, which reads control state, could write it too.
 //
-// It makes no project, no link to a billing account, and no network; and it was never run against a real project.
+// It makes no project, no link to a billing account, and no network. It was never run against a real project, and no image was
+// ever built: what gcloud reads and prints was looked at with gcloud itself, against a stand-in for the APIs.
 package cloudrun
 
 import (
