@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -208,6 +209,21 @@ func (t *Target) URLs(ctx context.Context) (map[string]string, error) {
 		}
 	}
 	return urls, nil
+}
+
+// ProbeKey reads the API key that the probe calls the data functions with. Who deploys may do without the permission.
+func (t *Target) ProbeKey(ctx context.Context) (string, error) {
+	command := awsCommand(t.opts.Region, "secretsmanager", "get-secret-value", "--secret-id", t.opts.Params["probe_key_arn"])
+	command.Secret = true
+	out, err := t.opts.Runner.Run(ctx, command)
+	if err != nil {
+		return "", err
+	}
+	var secret struct{ SecretString string }
+	if err := json.Unmarshal(out, &secret); err != nil || secret.SecretString == "" {
+		return "", errors.New("aws secretsmanager get-secret-value: no text")
+	}
+	return secret.SecretString, nil
 }
 
 // logicalName is what osls calls the function in the template.

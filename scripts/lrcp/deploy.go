@@ -168,7 +168,7 @@ func (d *deployment) deploy(ctx context.Context, talk conversation, cloud string
 		problems = append(problems, more...)
 	}
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return fmt.Errorf("nothing was changed: %w", err)
 	}
 	if len(problems) > 0 {
 		return deploy.Problems(problems)

@@ -86,7 +86,7 @@ func (c call) mutates() bool {
 		return !slices.ContainsFunc(c.Argv, func(word string) bool { return word == "list" || word == "describe" || word == "get-iam-policy" })
 	}
 	return !slices.ContainsFunc([]string{
-		"go build ", "go list ", "npx --no-install osls package ", "aws sts get-caller-identity ", "aws secretsmanager describe-secret ",
+		"go build ", "go list ", "npx --no-install osls package ", "aws sts get-caller-identity ", "aws secretsmanager describe-secret ", "aws secretsmanager get-secret-value ",
 		"aws cloudformation describe-stacks ", "aws cloudformation get-template ", "aws cloudformation list-stack-resources ",
 		"aws cloudformation wait ", "aws lambda get-function-configuration ",
 	}, func(known string) bool { return strings.HasPrefix(line, known) })
@@ -618,6 +618,30 @@ func TestDeployGoesOnAfterAnInterrupt(t *testing.T) {
 	}
 }
 
+func TestDeployCanBeInterruptedAtTheQuestion(t *testing.T) {
+	c := newCloud(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := os.Stdin
+	os.Stdin = read
+	t.Cleanup(func() {
+		os.Stdin = before
+		if err := errors.Join(write.Close(), read.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &onWord{word: "Go on?", cancel: cancel}
+	err = run(ctx, []string{"deploy", "lambda", "--stage", "test", "--settings", "settings.yaml", "--skip-assets", "--version", version}, out, out)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("error %v", err)
+	}
+	same(t, c.mutations(t))
+}
+
 func TestDeployWithoutAssetsLeavesDatadogAlone(t *testing.T) {
 	c := newCloud(t)
 	c.datadog.Close()
@@ -627,6 +651,9 @@ func TestDeployWithoutAssetsLeavesDatadogAlone(t *testing.T) {
 	said, status := c.lrcp(t, "--yes", "--skip-assets")
 	must(t, said, status, 0, "not asked: LRCP_SECRET_API_KEY is not set")
 	same(t, c.mutations(t), "osls deploy")
+	c.set(t, "probe-key", deploySecrets["LRCP_PROBE_API_KEY"])
+	said, status = c.lrcp(t, "--skip-assets")
+	must(t, said, status, 0, "refuses strangers, answers")
 	said, status = c.lrcp(t, "--yes", "--skip-assets", "--destroy")
 	must(t, said, status, 0, "- delete stack")
 	same(t, c.mutations(t), "osls remove")

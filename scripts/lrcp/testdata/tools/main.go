@@ -5,6 +5,7 @@
 //	fail          a call that holds this text fails; "after <text>" lets it do its work before it fails
 //	hold          a call that holds this text waits for an interrupt, while the cloud goes on with its work
 //	secrets       ARNs of the secrets that there are, a line each
+//	probe-key     the API key of the probe, when it may be read
 //	urls.json     URLs of the functions
 //	code/<name>   what go build makes of a function; its name when there is no such file
 //	stack.json    the stack of CloudFormation
@@ -270,6 +271,12 @@ func aws(args []string) (string, error) {
 			return "", errors.New("An error occurred (ResourceNotFoundException) when calling the DescribeSecret operation: Secrets Manager can't find the specified secret.")
 		}
 		return answer(map[string]any{"ARN": arn})
+	case "secretsmanager get-secret-value":
+		key := content("probe-key")
+		if key == "" {
+			return "", errors.New("An error occurred (AccessDeniedException) when calling the GetSecretValue operation")
+		}
+		return answer(map[string]any{"SecretString": key})
 	case "cloudformation describe-stacks":
 		if s.Status == "" {
 			return "", fmt.Errorf("An error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id %s does not exist", option(args, "--stack-name"))
