@@ -124,6 +124,9 @@ func (frames) HandleConn(context.Context, stats.ConnStats) {}
 // ofTransport is how gRPC's own messages begin that tell of the connection or the credentials. Others may quote the server.
 var ofTransport = regexp.MustCompile(`^(connection error: |error reading from server: |transport: |name resolver error: |the connection is draining|stream terminated by RST_STREAM)`)
 
+// late is whether a call ended because its deadline had passed. gRPC tells servers of it, and one may see it first.
+func late(err error) bool { return status.Code(err) == codes.DeadlineExceeded }
+
 // rpcFailure gives a failed gRPC call its kind: by what the server says, or by what happened to the connection.
 func (c *call) rpcFailure(model string, err error, stream bool) *llm.Error {
 	if err == nil || c.garbage {

@@ -205,7 +205,7 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 // end judges how a stream ended. What breaks after the finish reason costs the usage, and not the answer.
 func (m *Model) end(ctx context.Context, req llm.Request, a *gemini.Answer, call *call, err error) error {
 	var e *llm.Error
-	if ctx.Err() == nil && a.Finish != "" {
+	if ctx.Err() == nil && a.Finish != "" && !late(err) {
 		e = a.Judge()
 	} else {
 		if errors.Is(err, iterator.Done) {
