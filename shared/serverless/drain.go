@@ -40,6 +40,7 @@ type flight struct {
 	method, path string
 	begin        time.Time
 	ctx          *cuttable
+	control      *http.ResponseController
 }
 
 func newDrain(next http.Handler, log *slog.Logger) *drain {
@@ -48,7 +49,7 @@ func newDrain(next http.Handler, log *slog.Logger) *drain {
 
 // ServeHTTP implements http.Handler.
 func (d *drain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f := &flight{r.Method, r.URL.Path, time.Now(), newCuttable(r.Context())}
+	f := &flight{r.Method, r.URL.Path, time.Now(), newCuttable(r.Context()), http.NewResponseController(w)}
 	defer f.ctx.release()
 	if !d.enter(f) {
 		w.Header().Set("Connection", "close")
@@ -121,23 +122,27 @@ func (d *drain) cut(ctx context.Context, why string) {
 			slog.Int64("duration", time.Since(f.begin).Nanoseconds()), slog.String("error.kind", "shutdown"),
 			slog.String("error.message", "the instance stops, and "+why))
 		f.ctx.cut()
+		// What waits for the client does not hear of the context. On a connection that is gone nothing waits.
+		_ = f.control.SetReadDeadline(time.Now())
+		_ = f.control.SetWriteDeadline(time.Now().Add(cutTimeout / 2))
 	}
 }
 
 // cuttable is a context that can be told that its deadline has come. Canceled, the way to end a context early, says that
 // the caller is gone; this one is there, and should hear that there will be no answer.
 type cuttable struct {
-	context.Context //nolint:containedctx // it is a context itself
+	context.Context // the values of the parent, without its end: context.Cause would tell of that instead
 
-	done    chan struct{}
-	release func() bool
+	deadline func() (time.Time, bool)
+	done     chan struct{}
+	release  func() bool
 
 	mu  sync.Mutex
 	err error
 }
 
 func newCuttable(parent context.Context) *cuttable {
-	c := &cuttable{Context: parent, done: make(chan struct{})}
+	c := &cuttable{Context: context.WithoutCancel(parent), deadline: parent.Deadline, done: make(chan struct{})}
 	c.release = context.AfterFunc(parent, func() { c.end(parent.Err()) })
 	return c
 }
@@ -152,6 +157,9 @@ func (c *cuttable) end(err error) {
 		close(c.done)
 	}
 }
+
+// Deadline implements context.Context.
+func (c *cuttable) Deadline() (time.Time, bool) { return c.deadline() }
 
 // Done implements context.Context.
 func (c *cuttable) Done() <-chan struct{} { return c.done }

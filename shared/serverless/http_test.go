@@ -210,8 +210,8 @@ func TestStop(t *testing.T) {
 					select {
 					case <-time.After(tt.takes):
 					case <-ended:
-						if !errors.Is(r.Context().Err(), context.DeadlineExceeded) {
-							t.Errorf("the context ended with %v, want its deadline", r.Context().Err())
+						if err := context.Cause(r.Context()); !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("the context ended with %v, want its deadline", err)
 						}
 						w.WriteHeader(http.StatusGatewayTimeout)
 					}
@@ -249,6 +249,47 @@ func TestStop(t *testing.T) {
 					}
 				}
 				<-time.After(time.Hour) // for the request that was left
+			})
+		})
+	}
+}
+
+// A handler that waits for its client hears of no context.
+func TestStopCutsRequestsThatWaitForTheirClient(t *testing.T) {
+	tests := map[string]struct {
+		request string
+		handler http.HandlerFunc
+	}{
+		"a body that does not come": {
+			"POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n",
+			func(_ http.ResponseWriter, r *http.Request) {
+				if _, err := io.ReadAll(r.Body); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("reading the body ended with %v, want its deadline", err)
+				}
+			},
+		},
+		"a client that takes nothing": {
+			"GET /x HTTP/1.1\r\nHost: test\r\n\r\n",
+			func(w http.ResponseWriter, _ *http.Request) {
+				if _, err := w.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("writing the response ended with %v, want its deadline", err)
+				}
+			},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, stop := quiet(tt.handler)
+				conn := serve(t, h)
+				send(t, conn, tt.request)
+				synctest.Wait()
+				signals := make(chan os.Signal, 1)
+				signals <- syscall.SIGTERM
+				begin := time.Now()
+				if err := stop(t.Context(), signals); err != nil || time.Since(begin) > time.Second {
+					t.Errorf("stopped after %s with %v, want all ended within a second", time.Since(begin), err)
+				}
 			})
 		})
 	}
