@@ -69,7 +69,7 @@ func (s *scheduled) request(ctx context.Context, id string) (*http.Request, erro
 	if err != nil {
 		return nil, fmt.Errorf("schedule: make the job's request: %w", err)
 	}
-	// The ID of the event finds all attempts of it: Lambda tries an event that failed again.
+	// The ID of the event finds all attempts of it.
 	r.Header.Set("X-Request-Id", id)
 	for name, values := range s.job.Header {
 		r.Header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
@@ -77,8 +77,8 @@ func (s *scheduled) request(ctx context.Context, id string) (*http.Request, erro
 	return r, nil
 }
 
-// serve runs the job. A server error of it fails the invocation: so Lambda counts it, and tries again. What the job does
-// not accept it would refuse again; that is only in the response and in the span.
+// serve runs the job. A server error of it fails the invocation: so Lambda counts it, and tries again if it is told to. What
+// the job does not accept it would refuse again; that is only in the response and in the span.
 func (s *scheduled) serve(ctx context.Context, e scheduleEvent) (*directResponse, error) {
 	if s == nil {
 		return nil, errors.New("event is that of a schedule, and this function has no job for one")
