@@ -88,6 +88,25 @@ func (w *assetsWork) plan(ctx context.Context, urls map[string]string, mayLack b
 	return d, plan, err
 }
 
+// lacking returns the functions that the assets name and that have no URL, in order.
+func (w *assetsWork) lacking(urls map[string]string) ([]string, error) {
+	loaded, err := w.deployment.load(w.variant)
+	if err != nil {
+		return nil, err
+	}
+	values := w.values.WithFunctions(urls)
+	var names []string
+	for _, a := range loaded {
+		for _, ref := range assets.Refs(a) {
+			if _, ok := values.Lookup(ref.Kind, ref.Name); !ok && ref.Kind == assets.Function {
+				names = append(names, strings.TrimSuffix(ref.Name, ".url"))
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
 // step applies the assets with the URLs of the functions that are deployed by then.
 func (w *assetsWork) step() deploy.Step {
 	return deploy.Step{
@@ -101,8 +120,12 @@ func (w *assetsWork) step() deploy.Step {
 				return deploy.Change{}, err
 			}
 			change = changeOf(plan)
-			if len(w.urls) == 0 {
-				change.Notes = append(change.Notes, "the functions have no URLs yet; in the assets they are placeholders until they have")
+			lacking, err := w.lacking(w.urls)
+			if err != nil {
+				return deploy.Change{}, err
+			}
+			if len(lacking) > 0 {
+				change.Notes = append(change.Notes, "these have no URL yet, and are placeholders in the assets until they have: "+strings.Join(lacking, ", "))
 			}
 			return change, nil
 		},

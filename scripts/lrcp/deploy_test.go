@@ -35,28 +35,33 @@ var deploySecrets = map[string]string{
 // version is what is deployed in these tests.
 const version = "v1.2.3"
 
-// tools builds the stand-in for all tools, once.
+// toolsDir is where the stand-in is built, by the first test that needs it.
+var toolsDir string
+
 var tools = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "lrcp-tools-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "tools")
+	path := filepath.Join(toolsDir, "tools")
 	out, err := exec.Command("go", "build", "-o", path, "./testdata/tools").CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
+		return "", fmt.Errorf("build the stand-in for tools: %w: %s", err, out)
 	}
 	return path, nil
 })
 
-func TestMain(m *testing.M) {
-	status := m.Run()
-	if path, err := tools(); err == nil {
-		if err := os.RemoveAll(filepath.Dir(path)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) (status int) {
+	var err error
+	if toolsDir, err = os.MkdirTemp("", "lrcp-tools-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	os.Exit(status)
+	defer func() {
+		if err := os.RemoveAll(toolsDir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = 1
+		}
+	}()
+	return m.Run()
 }
 
 // cloud is what a deployment works on in these tests: a checkout, the tools on a path of their own, the functions as servers
@@ -294,7 +299,7 @@ func TestDeployFromNothingToDestroyed(t *testing.T) {
 	said, status := c.lrcp(t, "--dry-run")
 	must(t, said, status, 0, "+ create stack llm-reliability-control-plane-test", "+ QaLambdaFunction (AWS::Lambda::Function)",
 		"$ aws sts get-caller-identity", "$ npx --no-install osls deploy --stage test --region eu-central-1", "--param version=v1.2.3",
-		"in account 123456789012, eu-central-1", "create monitor/slow", "the functions have no URLs yet")
+		"in account 123456789012, eu-central-1", "create monitor/slow", "these have no URL yet, and are placeholders in the assets until they have: qa")
 	same(t, c.mutations(t))
 
 	said, status = c.lrcp(t, "--yes")
@@ -757,7 +762,7 @@ func TestDeployToCloudRun(t *testing.T) {
 	}
 
 	said, status := lrcp("--dry-run")
-	must(t, said, status, 0, "+ create APIs", "$ gcloud auth list", "$ gcloud secrets create lrcp-test-api-keys", "+ create service lrcp-test-qa", "the functions have no URLs yet")
+	must(t, said, status, 0, "+ create APIs", "$ gcloud auth list", "$ gcloud secrets create lrcp-test-api-keys", "+ create service lrcp-test-qa", "these have no URL yet, and are placeholders in the assets until they have: qa")
 	same(t, c.mutations(t))
 
 	// It fails half-way: the second service can't be made.

@@ -1,4 +1,5 @@
-// Command lrcp runs and shows the LLM Reliability Control Plane on one machine, and brings its Datadog assets to a site.
+// Command lrcp runs and shows the LLM Reliability Control Plane on one machine, brings its Datadog assets to a site, and deploys
+// functions and assets together to a cloud.
 package main
 
 import (
