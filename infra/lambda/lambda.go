@@ -7,7 +7,9 @@
 // no command that changes anything. Who is interrupted while CloudFormation works goes on with the same command: it waits
 // for CloudFormation first.
 //
-// It makes no secrets and no workload identity federation: both hold what must not pass through a build machine.
+// It makes no secrets and no workload identity federation: both are made once, by people who may. deployer.json is the policy
+// of who deploys. It was put together from what osls and CloudFormation document and from the calls that are made here, and
+// has not been tried in an account.
 package lambda
 
 import (

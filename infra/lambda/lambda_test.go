@@ -1,7 +1,9 @@
 package lambda_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -300,5 +302,50 @@ func TestPlanOfStacksInOtherStates(t *testing.T) {
 func TestNewWantsItsOptions(t *testing.T) {
 	if _, err := lambda.New(lambda.Options{Root: ".", Stage: "prod"}); err == nil {
 		t.Error("no functions and no runner were accepted")
+	}
+}
+
+// TestPolicyOfWhoDeploysIsExact reads deployer.json as the README tells people to use it. Whether it is enough, only an account
+// could tell.
+func TestPolicyOfWhoDeploysIsExact(t *testing.T) {
+	raw, err := os.ReadFile("deployer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy struct {
+		Statement []struct {
+			Sid, Effect, Resource string
+			Action                []string
+		}
+	}
+	if err := json.Unmarshal(raw, &policy); err != nil {
+		t.Fatal(err)
+	}
+	// A managed policy has 6144 characters at most, white space not counted.
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil || compact.Len() > 6144 {
+		t.Errorf("%d characters, error %v", compact.Len(), err)
+	}
+	allowed := map[string]string{}
+	for _, s := range policy.Statement {
+		if s.Effect != "Allow" || s.Sid == "" || (s.Resource == "*") != (s.Sid == "WithoutResource") {
+			t.Errorf("statement %q: %s on %s", s.Sid, s.Effect, s.Resource)
+		}
+		for _, action := range s.Action {
+			if !regexp.MustCompile(`^[a-z0-9]+:[A-Z][A-Za-z0-9]+$`).MatchString(action) || allowed[action] != "" {
+				t.Errorf("statement %s: %s is no exact action, or is there twice", s.Sid, action)
+			}
+			allowed[action] = s.Resource
+		}
+	}
+	// What the target itself asks, and on what.
+	for action, resource := range map[string]string{
+		"sts:GetCallerIdentity": "*", "cloudformation:DescribeStacks": lambda.Service, "cloudformation:GetTemplate": lambda.Service,
+		"cloudformation:ListStackResources": lambda.Service, "lambda:GetFunctionConfiguration": lambda.Service, "secretsmanager:DescribeSecret": "secret:lrcp/",
+		"secretsmanager:GetSecretValue": "secret:lrcp/",
+	} {
+		if !strings.Contains(allowed[action], resource) {
+			t.Errorf("%s is allowed on %q, want %s", action, allowed[action], resource)
+		}
 	}
 }
