@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/llm-reliability/control-plane/infra/assets/settings"
 	"github.com/llm-reliability/control-plane/infra/deploy"
 	"github.com/llm-reliability/control-plane/infra/lambda/bundle"
 )
@@ -109,7 +110,7 @@ func (t *Target) Requirements(ctx context.Context) []deploy.Problem {
 		if t.opts.Params[name] != "" {
 			continue
 		}
-		p := deploy.Problem{What: "lambda." + name + " is not set", Fix: "in the settings file, or as LRCP_LAMBDA_" + strings.ToUpper(name)}
+		p := deploy.Problem{What: "lambda." + name + " is not set", Fix: help(name) + ", in the settings file or as LRCP_LAMBDA_" + strings.ToUpper(name)}
 		if name == "version" || name == "site" {
 			p = deploy.Problem{What: "there is no " + name, Fix: "--" + name}
 		}
@@ -127,6 +128,15 @@ func (t *Target) Requirements(ctx context.Context) []deploy.Problem {
 		return problems
 	}
 	return append(problems, t.cloudRequirements(ctx, arns)...)
+}
+
+// help says what a setting is.
+func help(name string) string {
+	keys := settings.Keys(settings.Lambda)
+	if i := slices.IndexFunc(keys, func(k settings.Key) bool { return k.Name == name }); i >= 0 {
+		return keys[i].Help
+	}
+	return name
 }
 
 // arnForm is the form of a secret's ARN, complete with the six characters that AWS puts behind its name.
