@@ -44,7 +44,7 @@ func Deployed() []string { return []string{VertexAI, GenAI} }
 //	GOOGLE_CLOUD_PROJECT      required
 //	GOOGLE_CLOUD_LOCATION     the region of vertexai; required for it
 //	LRCP_GENAI_LOCATION       the location of genai; global when not set
-//	LRCP_VERTEXAI_TRANSPORT   grpc, which is the default, or rest
+//	LRCP_VERTEXAI_TRANSPORT   rest or grpc; rest when not set: a connection of gRPC lives in the background, where functions are frozen
 //	LRCP_GOOGLE_CREDENTIALS   the JSON of a workload identity federation; application default credentials when not set
 //	LRCP_GEMINI_MODEL_ECONOMY, …_STANDARD, …_QUALITY   the models; those of the catalogue when not set
 //	VERTEX_AI_EMULATOR_HOST   the host:port of a stand-in, which is called without TLS and without credentials
@@ -120,7 +120,7 @@ type vertexAI struct {
 // regional is the backend in the configured region, by cloud.google.com/go/vertexai.
 func (v *vertexAI) regional(ctx context.Context) gateway.Backend {
 	location := v.env.Required("GOOGLE_CLOUD_LOCATION")
-	rest := v.env.OneOf("LRCP_VERTEXAI_TRANSPORT", "grpc", "grpc", "rest") == "rest"
+	rest := v.env.OneOf("LRCP_VERTEXAI_TRANSPORT", "rest", "rest", "grpc") == "rest"
 	return v.backend(location, func(project, emulator string, as *auth.Credentials) (llm.Model, error) {
 		return vertexai.New(ctx, vertexai.Options{Project: project, Location: location, Credentials: as, REST: rest, Endpoint: emulator})
 	})

@@ -68,14 +68,14 @@ func TestEnvironmentChoosesTheRoute(t *testing.T) {
 		"the same the other way round":      {vars{"LRCP_PROVIDER": "embedded,openai", "OPENAI_BASE_URL": local, "LRCP_MODEL_STANDARD": "m"}, []backend{embedded, {"openai", "", tiers("m", "m", "m")}}, ""},
 		"Gemini in a region, then anywhere": {google("LRCP_PROVIDER", "vertexai,genai"), []backend{gemini("europe-west1"), gemini("global")}, ""},
 		"Gemini anywhere needs no region":   {vars{"LRCP_PROVIDER": "genai", "GOOGLE_CLOUD_PROJECT": "p", "LRCP_GOOGLE_CREDENTIALS": credentials}, []backend{gemini("global")}, ""},
-		"Gemini in two regions":             {google("LRCP_PROVIDER", "vertexai,genai", "LRCP_GENAI_LOCATION", "us-east5", "LRCP_VERTEXAI_TRANSPORT", "rest"), []backend{gemini("europe-west1"), gemini("us-east5")}, ""},
+		"Gemini in two regions":             {google("LRCP_PROVIDER", "vertexai,genai", "LRCP_GENAI_LOCATION", "us-east5", "LRCP_VERTEXAI_TRANSPORT", "grpc"), []backend{gemini("europe-west1"), gemini("us-east5")}, ""},
 		"Gemini, with another model for a tier": {
 			google("LRCP_PROVIDER", "vertexai", "LRCP_GEMINI_MODEL_QUALITY", "gemini-3.5-flash"),
 			[]backend{{"google", "europe-west1", tiers("gemini-3.5-flash-lite", "gemini-3.8-flash", "gemini-3.5-flash")}}, "",
 		},
 		"Gemini at a stand-in needs no credentials":    {vars{"LRCP_PROVIDER": "genai", "GOOGLE_CLOUD_PROJECT": "p", "VERTEX_AI_EMULATOR_HOST": "127.0.0.1:1"}, []backend{gemini("global")}, ""},
 		"Gemini without project and region":            {vars{"LRCP_PROVIDER": "vertexai,genai", "LRCP_GOOGLE_CREDENTIALS": credentials}, nil, "configuration: GOOGLE_CLOUD_LOCATION is required; GOOGLE_CLOUD_PROJECT is required"},
-		"Gemini over something else":                   {google("LRCP_PROVIDER", "vertexai", "LRCP_VERTEXAI_TRANSPORT", "smtp"), nil, "configuration: LRCP_VERTEXAI_TRANSPORT must be one of grpc, rest"},
+		"Gemini over something else":                   {google("LRCP_PROVIDER", "vertexai", "LRCP_VERTEXAI_TRANSPORT", "smtp"), nil, "configuration: LRCP_VERTEXAI_TRANSPORT must be one of rest, grpc"},
 		"a provider that does not exist":               {vars{"LRCP_PROVIDER": "oracle"}, nil, "configuration: LRCP_PROVIDER must be a list of vertexai, genai, openai, embedded"},
 		"a provider named twice":                       {vars{"LRCP_PROVIDER": "embedded,embedded"}, nil, "configuration: LRCP_PROVIDER must name a provider once"},
 		"OpenAI without key and model, both are named": {vars{"LRCP_PROVIDER": "openai"}, nil, "configuration: LRCP_MODEL_STANDARD is required; OPENAI_API_KEY is required"},
@@ -126,8 +126,8 @@ func TestRouteOfADeployment(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := env.New(vars{
-		"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_CLOUD_LOCATION": "europe-west1", "LRCP_VERTEXAI_TRANSPORT": "rest",
-		"VERTEX_AI_EMULATOR_HOST": server.RESTHost(),
+		"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_CLOUD_LOCATION": "europe-west1",
+		"VERTEX_AI_EMULATOR_HOST": server.Host,
 	}.get)
 	backends := models.Backends(t.Context(), e, known, models.Deployed()...)
 	if err := e.Err(); err != nil {

@@ -22,18 +22,20 @@ func secretsManager(t *testing.T, held map[string]string) *atomic.Int32 {
 	var calls atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls.Add(1)
-		var in struct{ SecretId string }
+		var in struct {
+			SecretID string `json:"SecretId"`
+		}
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.Header.Get("X-Amz-Target") != "secretsmanager.GetSecretValue" {
 			t.Errorf("%s with %v is no GetSecretValue", r.Header.Get("X-Amz-Target"), err)
 		}
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		value, ok := held[in.SecretId]
+		value, ok := held[in.SecretID]
 		if !ok {
 			w.WriteHeader(http.StatusBadRequest)
 			fmt.Fprint(w, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}`)
 			return
 		}
-		if err := json.NewEncoder(w).Encode(map[string]string{"ARN": in.SecretId, "SecretString": value}); err != nil {
+		if err := json.NewEncoder(w).Encode(map[string]string{"ARN": in.SecretID, "SecretString": value}); err != nil {
 			t.Error(err)
 		}
 	}))

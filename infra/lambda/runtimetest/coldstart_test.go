@@ -2,6 +2,7 @@ package runtimetest_test
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/llm-reliability/control-plane/functions/routes"
 	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
+	"github.com/llm-reliability/control-plane/shared/control/dynamodb/dynamotest"
+	"github.com/llm-reliability/control-plane/shared/llm/vertextest"
 )
 
 // BenchmarkColdStart starts every function, and a hello world with the same wrapper around it, once per iteration and in turn,
@@ -28,8 +31,9 @@ func BenchmarkColdStart(b *testing.B) {
 		size            int64
 		next, firstByte []time.Duration
 	}
-	// What a function sets by itself, so that the hello world has the same.
+	// What a function sets by itself, or is deployed with, so that the hello world has the same.
 	defaults := []string{
+		"GOGC=400",
 		"DD_APPSEC_ENABLED=false", "DD_REMOTE_CONFIGURATION_ENABLED=false", "DD_INSTRUMENTATION_TELEMETRY_ENABLED=false",
 		"DD_TRACE_STARTUP_LOGS=false",
 	}
@@ -93,7 +97,13 @@ func functionPackage(name string) string {
 
 // deployedEnv configures any function.
 func deployedEnv(b *testing.B) []string {
-	return slices.Concat(functionEnv(b), []string{
+	b.Helper()
+	state := httptest.NewServer(&dynamotest.Table{Name: "lrcp"})
+	b.Cleanup(state.Close)
+	tunnel := vertextest.NewTunnel(b, vertextest.Start(b, vertextest.Options{}))
+	return slices.Concat(functionEnv(b), tunnel.Env, []string{
+		"LRCP_STATE=dynamodb:lrcp", "AWS_ENDPOINT_URL_DYNAMODB=" + state.URL, "AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key",
+		"GOGC=400", "LRCP_PROVIDER=", "GOOGLE_CLOUD_PROJECT=project", "GOOGLE_CLOUD_LOCATION=europe-west1",
 		"LRCP_CONTROL_SECRETS=a-control-secret-of-the-benchmark",
 		"DD_API_KEY=00000000000000000000000000000000", "DD_APP_KEY=none", "DD_SITE=datadoghq.eu",
 		"LRCP_PROBE_QA_URL=http://127.0.0.1:1", "LRCP_PROBE_COMPLETION_URL=http://127.0.0.1:1", "LRCP_PROBE_API_KEY=none",

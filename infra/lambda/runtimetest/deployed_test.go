@@ -22,6 +22,13 @@ import (
 // ARN, and nothing of ours that points at a stand-in: AWS is found by the variables of its SDK, Google by its names, through
 // a proxy. The region does not have the model, so that the answer comes from everywhere.
 func TestFunctionConfiguredAsInADeployment(t *testing.T) {
+	for _, transport := range []string{"rest", "grpc"} {
+		t.Run(transport, func(t *testing.T) { deployed(t, transport) })
+	}
+}
+
+func deployed(t *testing.T, transport string) {
+	t.Helper()
 	vertex := vertextest.Start(t, vertextest.Options{Reply: func(r *vertextest.Request) vertextest.Reply {
 		if r.Location == "europe-west1" {
 			return vertextest.Reply{Error: vertextest.NoSuchModel(r)}
@@ -44,7 +51,7 @@ func TestFunctionConfiguredAsInADeployment(t *testing.T) {
 		"LRCP_STATE=dynamodb:lrcp", "AWS_ENDPOINT_URL_DYNAMODB=" + state.URL,
 		"LRCP_API_KEYS=", "LRCP_API_KEYS_SECRET_ARN=" + arn, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets,
 		"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key", "AWS_SESSION_TOKEN=token",
-		"LRCP_PROVIDER=", "GOOGLE_CLOUD_PROJECT=project", "GOOGLE_CLOUD_LOCATION=europe-west1",
+		"LRCP_PROVIDER=", "LRCP_VERTEXAI_TRANSPORT=" + transport, "GOOGLE_CLOUD_PROJECT=project", "GOOGLE_CLOUD_LOCATION=europe-west1",
 		"GCE_METADATA_HOST=" + strings.TrimPrefix(metadata.URL, "http://"),
 	})...)
 	r := response(t, wait(t, l.Invoke(runtimetest.URLEvent(t, "POST", "/completion",
@@ -69,7 +76,7 @@ func TestFunctionConfiguredAsInADeployment(t *testing.T) {
 	for _, request := range vertex.Requests() {
 		asked = append(asked, strings.Join([]string{request.Transport, request.Location, request.Model, request.Authorization}, " "))
 	}
-	want := []string{"grpc europe-west1 gemini-3.1-pro-preview Bearer ya29.deployed", "rest global gemini-3.1-pro-preview Bearer ya29.deployed"}
+	want := []string{transport + " europe-west1 gemini-3.1-pro-preview Bearer ya29.deployed", "rest global gemini-3.1-pro-preview Bearer ya29.deployed"}
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("asked of Vertex AI (-want +got):\n%s", diff)
 	}
@@ -86,12 +93,14 @@ func TestFunctionConfiguredAsInADeployment(t *testing.T) {
 func secretsManager(t *testing.T, held map[string]string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var in struct{ SecretId string }
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || held[in.SecretId] == "" {
-			t.Errorf("read secret %q: %v", in.SecretId, err)
+		var in struct {
+			SecretID string `json:"SecretId"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || held[in.SecretID] == "" {
+			t.Errorf("read secret %q: %v", in.SecretID, err)
 		}
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		if err := json.NewEncoder(w).Encode(map[string]string{"SecretString": held[in.SecretId]}); err != nil {
+		if err := json.NewEncoder(w).Encode(map[string]string{"SecretString": held[in.SecretID]}); err != nil {
 			t.Error(err)
 		}
 	}))

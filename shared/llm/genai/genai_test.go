@@ -18,7 +18,7 @@ import (
 // open returns a model that calls a stand-in.
 func open(t testing.TB, s *vertextest.Server) llm.Model {
 	t.Helper()
-	m, err := genai.New(t.Context(), genai.Options{Project: geminitest.Project, Location: geminitest.Location, BaseURL: s.REST})
+	m, err := genai.New(t.Context(), genai.Options{Project: geminitest.Project, Location: geminitest.Location, BaseURL: "http://" + s.Host})
 	if err != nil {
 		t.Fatal(err)
 	}

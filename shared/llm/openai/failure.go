@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
@@ -134,13 +135,13 @@ func (s said) kind(otherwise llm.Kind) llm.Kind {
 
 // known is the form of the words that servers use for what went wrong. Others are left out, and so is the message: servers quote in them
 // what they were asked, and errors go to logs and spans, where prompts may not go.
-var known = regexp.MustCompile(`^[a-z]{2,20}(_[a-z]{2,20}){0,4}$|^[0-9]{3}$`)
+var known = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z]{2,20}(_[a-z]{2,20}){0,4}$|^[0-9]{3}$`) })
 
 // String is what was said, as far as it can't be a quotation, with a colon before it; empty when nothing is left.
 func (s said) String() string {
 	var words []string
 	for _, word := range []string{s.kindName, s.code} {
-		if known.MatchString(word) {
+		if known().MatchString(word) {
 			words = append(words, word)
 		}
 	}

@@ -36,8 +36,6 @@ type Options struct {
 type Server struct {
 	// Host is the host:port at which both gRPC and REST are spoken, without TLS.
 	Host string
-	// REST is the base URL of the REST paths, and GRPC the address of the gRPC service: both are Host.
-	REST, GRPC string
 
 	reply    func(*Request) Reply
 	close    func()
@@ -59,7 +57,6 @@ func Start(t testing.TB, o Options) *Server {
 	}
 	p := newPort(l)
 	s.Host = l.Addr().String()
-	s.REST, s.GRPC = "http://"+s.Host, s.Host
 	rest := httptest.NewUnstartedServer(s)
 	_ = rest.Listener.Close() // it is not used
 	rest.Listener = p.rest
@@ -81,9 +78,6 @@ func Start(t testing.TB, o Options) *Server {
 	t.Cleanup(s.close)
 	return s
 }
-
-// RESTHost is Host, where REST is meant.
-func (s *Server) RESTHost() string { return s.Host }
 
 // Close stops the server before the test ends: nobody answers at its addresses any more.
 func (s *Server) Close() { s.close() }

@@ -92,7 +92,7 @@ func TestRESTInEveryForm(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, kind, body := post(t, s.REST+"/v1beta1/"+model+tt.method, ask)
+			code, kind, body := post(t, "http://"+s.Host+"/v1beta1/"+model+tt.method, ask)
 			if code != 200 || !strings.HasPrefix(kind, tt.kind) {
 				t.Fatalf("status %d, content type %q, body %s", code, kind, body)
 			}
@@ -149,7 +149,7 @@ func TestWhatTheAPIRefuses(t *testing.T) {
 		"an event stream's is an object": {"/v1beta1/" + strings.ReplaceAll(model, "3.5", "2.0") + ":streamGenerateContent?alt=sse", ask, 404, `{"error":`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, _, body := post(t, s.REST+tt.path, tt.body)
+			code, _, body := post(t, "http://"+s.Host+tt.path, tt.body)
 			if code != tt.status || !strings.Contains(body, tt.says) || strings.HasPrefix(tt.says, "{") && !strings.HasPrefix(body, tt.says) {
 				t.Errorf("status %d: %s, want %d: %s", code, body, tt.status, tt.says)
 			}
@@ -161,7 +161,7 @@ func TestErrorsOverREST(t *testing.T) {
 	s := vertextest.Start(t, vertextest.Options{Reply: func(*vertextest.Request) vertextest.Reply {
 		return vertextest.Reply{Error: &vertextest.Error{Code: codes.ResourceExhausted, Message: "m", RetryAfter: 1500 * time.Millisecond, Reason: "R"}}
 	}})
-	code, _, body := post(t, s.REST+"/v1beta1/"+model+":generateContent", ask)
+	code, _, body := post(t, "http://"+s.Host+"/v1beta1/"+model+":generateContent", ask)
 	const want = `{"error":{"code":429,"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","domain":"aiplatform.googleapis.com","reason":"R"},` +
 		`{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1.5s"}],"message":"m","status":"RESOURCE_EXHAUSTED"}}`
 	if diff := cmp.Diff(want, body); diff != "" || code != 429 {

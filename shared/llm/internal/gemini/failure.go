@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -36,11 +37,16 @@ type Said struct {
 	tooLong bool
 }
 
+// pattern compiles an expression when it is first needed, which is after a failure: a cold start needs none.
+func pattern(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
 // constant is the form of the names that Google gives codes and reasons. What has another form is left out of errors.
-var constant = regexp.MustCompile(`^[A-Z]{2,20}(_[A-Z]{1,20}){0,5}$`)
+var constant = pattern(`^[A-Z]{2,20}(_[A-Z]{1,20}){0,5}$`)
 
 // tooLong is how Vertex AI words that a prompt exceeds the model's window, or that a request is larger than any may be.
-var tooLong = regexp.MustCompile(`(?i)input token count\b.*\b(exceeds|only supports)\b|request payload size exceeds|exceeds the maximum number of tokens`)
+var tooLong = pattern(`(?i)input token count\b.*\b(exceeds|only supports)\b|request payload size exceeds|exceeds the maximum number of tokens`)
 
 // codeNames are the names of google.rpc.Code, by number.
 var codeNames = [...]string{
@@ -51,7 +57,7 @@ var codeNames = [...]string{
 
 // FromStatus reads the status of a gRPC call.
 func FromStatus(s *status.Status) Said {
-	said := Said{tooLong: tooLong.MatchString(s.Message())}
+	said := Said{tooLong: tooLong().MatchString(s.Message())}
 	if c := s.Code(); c <= codes.Unauthenticated {
 		said.Code = codeNames[c]
 	}
@@ -103,7 +109,7 @@ func parse(body []byte) (Said, bool) {
 	if e.Error == nil {
 		return Said{}, false
 	}
-	said := Said{HTTP: e.Error.Code, Code: e.Error.Status, tooLong: tooLong.MatchString(e.Error.Message)}
+	said := Said{HTTP: e.Error.Code, Code: e.Error.Status, tooLong: tooLong().MatchString(e.Error.Message)}
 	for _, raw := range e.Error.Details {
 		var d map[string]any
 		if json.Unmarshal(raw, &d) == nil { // else a detail in a form of its own
@@ -115,7 +121,7 @@ func parse(body []byte) (Said, bool) {
 
 // FromError reads an error object that an SDK has parsed.
 func FromError(code int, status, message string, details []map[string]any) Said {
-	said := Said{HTTP: code, Code: status, tooLong: tooLong.MatchString(message)}
+	said := Said{HTTP: code, Code: status, tooLong: tooLong().MatchString(message)}
 	for _, d := range details {
 		said.detail(d)
 	}
@@ -236,7 +242,7 @@ func (s Said) String() string {
 		words = append(words, strconv.Itoa(s.HTTP))
 	}
 	for _, name := range []string{s.Code, s.Reason} {
-		if constant.MatchString(name) {
+		if constant().MatchString(name) {
 			words = append(words, name)
 		}
 	}
@@ -249,14 +255,14 @@ func (s Said) String() string {
 // Garbage is the failure of a call whose response is not what was asked for.
 func Garbage(model, contentType string) *llm.Error {
 	kind := "of no known type"
-	if mediaType.MatchString(contentType) {
+	if mediaType().MatchString(contentType) {
 		kind = "of type " + contentType
 	}
 	return &llm.Error{Kind: llm.ProviderFault, Provider: Provider, Model: model, Err: fmt.Errorf("a response %s can't be read", kind)}
 }
 
 // mediaType is the form of a content type, without what may follow it.
-var mediaType = regexp.MustCompile(`^[a-z]{1,20}/[a-z0-9.+-]{1,40}$`)
+var mediaType = pattern(`^[a-z]{1,20}/[a-z0-9.+-]{1,40}$`)
 
 // contentType is a response's, without its parameters.
 func contentType(h http.Header) string {

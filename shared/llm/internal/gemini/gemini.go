@@ -172,7 +172,7 @@ func (a *Answer) Judge() *llm.Error {
 
 // known is a reason as errors may name it.
 func (r Reason) known() string {
-	if r == "" || !constant.MatchString(string(r)) {
+	if r == "" || !constant().MatchString(string(r)) {
 		return ""
 	}
 	return ", reason " + string(r)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -40,7 +39,7 @@ func NewPrompt(req llm.Request) (Prompt, error) {
 	refuse := func(kind llm.Kind, why string) (Prompt, error) {
 		return Prompt{}, &llm.Error{Kind: kind, Provider: Provider, Model: req.Model, Err: errors.New(why)}
 	}
-	if !modelName.MatchString(req.Model) {
+	if !modelName(req.Model) {
 		return refuse(llm.NotFound, "no model can have this name")
 	}
 	if t := req.Temperature; t != nil && (math.IsNaN(*t) || math.IsInf(*t, 0)) {
@@ -78,18 +77,28 @@ func NewPrompt(req llm.Request) (Prompt, error) {
 	return p, nil
 }
 
-// modelName is the form of a model's name; it becomes an element of a path.
-var modelName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$`)
+// modelName is whether a name has the form of a model's; it becomes an element of a path.
+func modelName(name string) bool { return name != "" && len(name) <= 128 && plain(name, "._@-") }
 
-// project and location are the forms of names that become part of paths, and of a host's name.
-var (
-	project  = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,62}$`)
-	location = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-)
+// plain is whether a text consists of letters and digits, and of others behind the first.
+func plain(text, others string) bool {
+	for i, c := range []byte(text) {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && (i == 0 || strings.IndexByte(others, c) < 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// place is whether a text can be a project or a location, which become part of paths, and of a host's name.
+func place(text, others string) bool {
+	return text != "" && len(text) <= 63 && plain(text, others) && text == strings.ToLower(text)
+}
 
 // CheckPlace says whether a project and a location are ones.
 func CheckPlace(p, l string) error {
-	if !project.MatchString(p) || !location.MatchString(l) {
+	if !place(p, ".:-") || !place(l, "-") {
 		return errors.New("Project and Location must be names such as my-project and us-central1") //nolint:revive,staticcheck // the names of fields
 	}
 	return nil
