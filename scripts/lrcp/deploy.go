@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -187,7 +186,7 @@ func (d *deployment) deploy(ctx context.Context, talk conversation, cloud string
 		return nil
 	}
 	if !plan.Empty() && !d.Yes {
-		if err := talk.ask(ctx); err != nil {
+		if err := confirm(ctx, talk.out, talk.in); err != nil {
 			return fmt.Errorf("nothing was changed: %w", err)
 		}
 	}
@@ -252,20 +251,6 @@ func (d *deployment) gitVersion(ctx context.Context) string {
 // resume returns the command to go on with.
 func (c conversation) resume() string {
 	return deploy.Command{Name: "lrcp", Args: c.again}.String()
-}
-
-// ask asks a person, who may also interrupt.
-func (c conversation) ask(ctx context.Context) error {
-	answered := make(chan error, 1)
-	// A person who interrupts leaves this one waiting for the terminal, until the program ends right after.
-	go func() { answered <- confirm(c.out, bufio.NewReader(c.in)) }()
-	select {
-	case err := <-answered:
-		return err
-	case <-ctx.Done():
-		fmt.Fprintln(c.out)
-		return context.Cause(ctx)
-	}
 }
 
 // gate lets through what is written while it is open.

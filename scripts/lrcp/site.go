@@ -173,7 +173,7 @@ func (s *site) carryOut(ctx context.Context, out io.Writer, yes bool, plans func
 		return err
 	}
 	if !yes {
-		if err := confirm(out, os.Stdin); err != nil {
+		if err := confirm(ctx, out, os.Stdin); err != nil {
 			return err
 		}
 	}
@@ -192,17 +192,33 @@ func (s *site) carryOut(ctx context.Context, out io.Writer, yes bool, plans func
 }
 
 // confirm asks a person.
-func confirm(out io.Writer, in io.Reader) error {
+func confirm(ctx context.Context, out io.Writer, in io.Reader) error {
 	fmt.Fprint(out, "Go on? [y/N] ")
-	answer, err := bufio.NewReader(in).ReadString('\n')
+	type line struct {
+		text string
+		err  error
+	}
+	read := make(chan line, 1)
+	// Who interrupts leaves this one waiting for the terminal, until the program ends right after. It only reads.
+	go func() {
+		text, err := bufio.NewReader(in).ReadString('\n')
+		read <- line{text, err}
+	}()
+	var answer line
+	select {
+	case answer = <-read:
+	case <-ctx.Done():
+		fmt.Fprintln(out)
+		return context.Cause(ctx)
+	}
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(answer.err, io.EOF):
 		fmt.Fprintln(out)
 		return errors.New("there is nobody to ask: say --yes to go on")
-	case err != nil:
-		return fmt.Errorf("read the answer: %w", err)
+	case answer.err != nil:
+		return fmt.Errorf("read the answer: %w", answer.err)
 	}
-	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+	if a := strings.ToLower(strings.TrimSpace(answer.text)); a != "y" && a != "yes" {
 		return errors.New("not done")
 	}
 	return nil

@@ -102,6 +102,7 @@ func common() map[string]string {
 		"DD_APPSEC_ENABLED": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false", "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
 		"DD_TRACE_STARTUP_LOGS": "false", "DD_CAPTURE_LAMBDA_PAYLOAD": "false", "DD_MERGE_XRAY_TRACES": "false",
 		"DD_LOGS_INJECTION": "false", "DD_LOGS_CONFIG_PROCESSING_RULES": "",
+		"GOGC": "400",
 	}
 }
 
