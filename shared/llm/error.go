@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 )
 
@@ -71,6 +72,34 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// StatusKind is the kind of a failure of which only the HTTP status says something. 402, 499 and 529 are no standard use, but
+// common: a balance that is used up, a proxy that thinks the client has gone, and an overload. A redirect, or a number that
+// is no status, is the provider's fault.
+func StatusKind(status int) Kind {
+	switch status {
+	case http.StatusUnauthorized:
+		return Unauthenticated
+	case http.StatusForbidden:
+		return Forbidden
+	case http.StatusNotFound, http.StatusGone:
+		return NotFound
+	case http.StatusRequestEntityTooLarge:
+		return TooLarge
+	case http.StatusTooManyRequests, http.StatusPaymentRequired:
+		return RateLimited
+	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+		return Timeout
+	case http.StatusServiceUnavailable, 529:
+		return Overloaded
+	case 499:
+		return ProviderFault
+	}
+	if status >= http.StatusBadRequest && status < http.StatusInternalServerError {
+		return InvalidRequest
+	}
+	return ProviderFault
+}
 
 // Retryable says whether the same call may succeed if it is made again.
 func (e *Error) Retryable() bool {

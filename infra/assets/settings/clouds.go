@@ -20,7 +20,7 @@ type Key struct{ Name, Help string }
 func Keys(cloud string) []Key {
 	switch cloud {
 	case Lambda:
-		return []Key{
+		return slices.Concat([]Key{
 			{"region", "AWS region"},
 			{"dd_api_key_arn", "ARN of the secret with a Datadog API key"},
 			{"dd_app_key_arn", "ARN of the secret with a Datadog application key"},
@@ -30,33 +30,8 @@ func Keys(cloud string) []Key {
 			{"google_project", "Google Cloud project of Vertex AI"},
 			{"google_location", "region of Vertex AI"},
 			{"google_credentials", "workload identity federation config: a file, or the JSON itself"},
-			{"env", "environment, as telemetry names it; the stage when not given"},
-			{"provider", "route of model providers"},
-			{"default_tier", "model tier when nothing else is said"},
-			{"shared_cache", "on or off"},
-			{"capture_content", "none, truncated or full"},
-			{"log_level", "level of log lines"},
-			{"genai_location", "location that genai calls"},
-			{"gemini_model_economy", "model of a tier"},
-			{"gemini_model_standard", "model of a tier"},
-			{"gemini_model_quality", "model of a tier"},
-			{"vertexai_transport", "grpc or rest"},
-			{"openai_base_url", "server of the provider openai"},
+		}, functionKeys(), []Key{
 			{"openai_api_key_arn", "ARN of the secret with its key"},
-			{"model_economy", "model of a tier at that server"},
-			{"model_standard", "model of a tier at that server"},
-			{"model_quality", "model of a tier at that server"},
-			{"block_injection", "true: what looks like a prompt injection is not answered"},
-			{"allow_models", "tiers and models that remediation may switch to"},
-			{"allow_functions", "functions that remediation may change"},
-			{"allow_endpoints", "endpoints that remediation may change"},
-			{"allow_providers", "providers that a failover may avoid"},
-			{"max_duration", "longest time of an override"},
-			{"cooldown", "time between two changes of the same thing"},
-			{"hourly_budget", "changes an hour at most"},
-			{"flap_window", "time in which a change back is refused"},
-			{"status_feed", "the provider's status feed, or none"},
-			{"insights_window", "how far back the health score looks"},
 			{"secrets_kms_key_arn", "ARN of the customer managed key of the secrets"},
 			{"control_concurrency", "executions reserved for each control function"},
 			{"data_deadline", "longest time of a request to a data function"},
@@ -75,46 +50,52 @@ func Keys(cloud string) []Key {
 			{"url_authorizer", "none or aws_iam"},
 			{"table_deletion_policy", "what becomes of the table when the stack goes"},
 			{"table_deletion_protection", "true or false"},
-		}
+		})
 	case CloudRun:
-		return []Key{
+		return slices.Concat([]Key{
 			{"project", "Google Cloud project"},
 			{"region", "region of Cloud Run, and of all else"},
 			{"google_location", "region of Vertex AI; that of Cloud Run when not given"},
 			{"database", "Firestore database; one for the stage when not given"},
 			{"database_location", "location of the database, where Firestore has another name for the region"},
 			{"cpu", "always, or request: cheaper, and telemetry may come late"},
-			{"env", "environment, as telemetry names it; the stage when not given"},
-			{"provider", "route of model providers"},
-			{"default_tier", "model tier when nothing else is said"},
-			{"shared_cache", "on or off"},
-			{"capture_content", "none, truncated or full"},
-			{"log_level", "level of log lines"},
-			{"genai_location", "location that genai calls"},
-			{"gemini_model_economy", "model of a tier"},
-			{"gemini_model_standard", "model of a tier"},
-			{"gemini_model_quality", "model of a tier"},
-			{"vertexai_transport", "grpc or rest"},
-			{"openai_base_url", "server of the provider openai"},
-			{"model_economy", "model of a tier at that server"},
-			{"model_standard", "model of a tier at that server"},
-			{"model_quality", "model of a tier at that server"},
-			{"block_injection", "true: what looks like a prompt injection is not answered"},
-			{"allow_models", "tiers and models that remediation may switch to"},
-			{"allow_functions", "functions that remediation may change"},
-			{"allow_endpoints", "endpoints that remediation may change"},
-			{"allow_providers", "providers that a failover may avoid"},
-			{"max_duration", "longest time of an override"},
-			{"cooldown", "time between two changes of the same thing"},
-			{"hourly_budget", "changes an hour at most"},
-			{"flap_window", "time in which a change back is refused"},
-			{"status_feed", "the provider's status feed, or none"},
-			{"insights_window", "how far back the health score looks"},
 			{"insights_schedule", "how often it is called, as a cron expression"},
 			{"probe_schedule", "how often it is called, as a cron expression"},
-		}
+		}, functionKeys())
 	}
 	return nil
+}
+
+// functionKeys returns what both clouds tell the functions.
+func functionKeys() []Key {
+	return []Key{
+		{"env", "environment, as telemetry names it; the stage when not given"},
+		{"provider", "route of model providers"},
+		{"default_tier", "model tier when nothing else is said"},
+		{"shared_cache", "on or off"},
+		{"capture_content", "none, truncated or full"},
+		{"log_level", "level of log lines"},
+		{"genai_location", "location that genai calls"},
+		{"gemini_model_economy", "model of a tier"},
+		{"gemini_model_standard", "model of a tier"},
+		{"gemini_model_quality", "model of a tier"},
+		{"vertexai_transport", "grpc or rest"},
+		{"openai_base_url", "server of the provider openai"},
+		{"model_economy", "model of a tier at that server"},
+		{"model_standard", "model of a tier at that server"},
+		{"model_quality", "model of a tier at that server"},
+		{"block_injection", "true: what looks like a prompt injection is not answered"},
+		{"allow_models", "tiers and models that remediation may switch to"},
+		{"allow_functions", "functions that remediation may change"},
+		{"allow_endpoints", "endpoints that remediation may change"},
+		{"allow_providers", "providers that a failover may avoid"},
+		{"max_duration", "longest time of an override"},
+		{"cooldown", "time between two changes of the same thing"},
+		{"hourly_budget", "changes an hour at most"},
+		{"flap_window", "time in which a change back is refused"},
+		{"status_feed", "the provider's status feed, or none"},
+		{"insights_window", "how far back the health score looks"},
+	}
 }
 
 // Cloud returns the settings of a cloud that have a value.

@@ -35,7 +35,7 @@ func (m *Model) failure(ctx context.Context, req llm.Request, raw *http.Response
 		// The SDK has put the body back. What it could not read is not needed for the kind.
 		body, _ := io.ReadAll(io.LimitReader(raw.Body, 64<<10))
 		said := parse(body)
-		e.Kind = said.kind(kindOf(raw.StatusCode))
+		e.Kind = said.kind(llm.StatusKind(raw.StatusCode))
 		e.RetryAfter = retryAfter(raw.Header, time.Now())
 		e.Err = fmt.Errorf("status %d%s", raw.StatusCode, said)
 	case errors.As(err, &network) && network.Timeout():
@@ -48,30 +48,6 @@ func (m *Model) failure(ctx context.Context, req llm.Request, raw *http.Response
 func (m *Model) inBand(req llm.Request, body []byte, otherwise llm.Kind) *llm.Error {
 	said := parse(body)
 	return &llm.Error{Kind: said.kind(otherwise), Provider: m.provider, Model: req.Model, Err: fmt.Errorf("error in the response%s", said)}
-}
-
-// kindOf maps a status. 402 and 529 are no standard use, but common: a balance that is used up, and an overload.
-func kindOf(status int) llm.Kind {
-	switch status {
-	case http.StatusUnauthorized:
-		return llm.Unauthenticated
-	case http.StatusForbidden:
-		return llm.Forbidden
-	case http.StatusNotFound, http.StatusGone:
-		return llm.NotFound
-	case http.StatusRequestEntityTooLarge:
-		return llm.TooLarge
-	case http.StatusTooManyRequests, http.StatusPaymentRequired:
-		return llm.RateLimited
-	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
-		return llm.Timeout
-	case http.StatusServiceUnavailable, 529:
-		return llm.Overloaded
-	}
-	if status >= http.StatusInternalServerError {
-		return llm.ProviderFault
-	}
-	return llm.InvalidRequest
 }
 
 // said is what an error object says, as far as servers agree on it.
@@ -128,7 +104,7 @@ func (s said) kind(otherwise llm.Kind) llm.Kind {
 		return llm.TooLarge
 	}
 	if code, err := strconv.Atoi(s.code); err == nil && code >= 400 && code < 600 && (otherwise == llm.ProviderFault || otherwise == llm.BrokenStream) {
-		return kindOf(code)
+		return llm.StatusKind(code)
 	}
 	return otherwise
 }

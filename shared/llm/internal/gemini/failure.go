@@ -169,7 +169,7 @@ func wait(d time.Duration) time.Duration { return min(max(d, 0), mostWait) }
 func (s Said) Kind() llm.Kind {
 	kind, ok := codeKind(s.Code)
 	if !ok {
-		kind = httpKind(s.HTTP)
+		kind = llm.StatusKind(s.HTTP)
 	}
 	if kind == llm.InvalidRequest && s.tooLong {
 		return llm.TooLarge
@@ -204,30 +204,6 @@ func codeKind(code string) (kind llm.Kind, ok bool) {
 		return llm.ProviderFault, true
 	}
 	return "", false
-}
-
-// httpKind maps a status that came without a code: from a proxy, or a part of Google that has none.
-func httpKind(code int) llm.Kind {
-	switch code {
-	case http.StatusUnauthorized:
-		return llm.Unauthenticated
-	case http.StatusForbidden:
-		return llm.Forbidden
-	case http.StatusNotFound, http.StatusGone:
-		return llm.NotFound
-	case http.StatusRequestEntityTooLarge:
-		return llm.TooLarge
-	case http.StatusTooManyRequests:
-		return llm.RateLimited
-	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
-		return llm.Timeout
-	case http.StatusServiceUnavailable:
-		return llm.Overloaded
-	}
-	if code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != 499 {
-		return llm.InvalidRequest
-	}
-	return llm.ProviderFault // of ours, a redirect, or a number that is no status
 }
 
 // Error is the failure of a call of a model.
