@@ -220,7 +220,20 @@ func (t *Table) do(operation string, body []byte) (any, *fault) {
 		case t.busy[k]:
 			return nil, &fault{Type: typePrefix + "TransactionConflictException", Message: "Transaction is ongoing for the item"}
 		}
+		switch ok, f := req.holds(t.items[k]); {
+		case f != nil:
+			return nil, f
+		case !ok:
+			return nil, &fault{Type: typePrefix + "ConditionalCheckFailedException", Message: "The conditional request failed"}
+		}
 		t.put(k, req.Item)
+		return map[string]any{}, nil
+	case "DeleteItem":
+		k, f := keyOf(req.Key)
+		if f != nil {
+			return nil, f
+		}
+		t.put(k, nil)
 		return map[string]any{}, nil
 	case "Query":
 		return t.query(&req)

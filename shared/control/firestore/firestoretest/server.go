@@ -213,12 +213,15 @@ func (s *Server) RunQuery(req *pb.RunQueryRequest, stream pb.Firestore_RunQueryS
 		return err
 	}
 	q := req.GetStructuredQuery()
-	if len(q.GetFrom()) != 1 || q.From[0].AllDescendants || q.Select != nil || len(q.OrderBy) > 0 || q.StartAt != nil || q.EndAt != nil || q.Offset != 0 || q.Limit != nil {
+	if len(q.GetFrom()) != 1 || q.From[0].AllDescendants || q.Select != nil || len(q.OrderBy) > 0 || q.StartAt != nil || q.EndAt != nil || q.Offset != 0 {
 		return status.Error(codes.Unimplemented, "only a filter over one collection is implemented")
 	}
 	found, at, err := s.data.query(req.Parent+"/"+q.From[0].CollectionId, q.Where)
 	if err != nil {
 		return err
+	}
+	if q.Limit != nil {
+		found = found[:min(int(q.Limit.Value), len(found))]
 	}
 	s.bill(max(len(found), 1))
 	if len(found) == 0 {
