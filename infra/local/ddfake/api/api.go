@@ -111,7 +111,7 @@ func (a *API) routes() {
 		metricTags(), generatedMetrics(spansMetricKind, "/api/v2/apm/config/metrics", "spans_metrics", "SpansMetric"),
 		generatedMetrics(logsMetricKind, "/api/v2/logs/config/metrics", "logs_metrics", "LogsMetric"), retentionFilters(), teams(),
 		pipelines(), archives(), connections(), webhookVariables(), webhooks(), globalVariables(), workflows(), slos(), incidentRules(),
-		schedules(), policies(), channels(), notificationRules(), monitors(), monitorRules(), tests(), dashboards(), notebooks(), rumApplications(),
+		schedules(), policies(), channels(), notificationRules(), monitors(), monitorRules(), tests(), dashboards(), notebooks(), rumApplications(), incidents(),
 	} {
 		a.register(k)
 	}
@@ -120,7 +120,7 @@ func (a *API) routes() {
 	}})
 	for _, add := range []func(){
 		a.metricRoutes, a.retentionRoutes, a.entityRoutes, a.scannerRoutes, a.logsRoutes, a.sloRoutes, a.incidentRoutes, a.routingRoutes,
-		a.monitorRoutes, a.testRoutes, a.userRoutes,
+		a.monitorRoutes, a.testRoutes, a.userRoutes, a.responseRoutes,
 	} {
 		add()
 	}

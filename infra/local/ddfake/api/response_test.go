@@ -67,6 +67,8 @@ var undescribed = map[string]string{
 	"GET /api/v2/on-call/teams/*/routing-rules 404":   "the description has only the good answer",
 	"PUT /api/v1/synthetics/variables/* 404":          "what is not there can't be changed",
 	"POST /api/v1/monitor/1/validate 404":             "what is not there can't be judged",
+	"POST /api/v2/on-call/pages 400":                  "the description has only the good answer",
+	"POST /api/v2/on-call/pages/x/resolve 404":        "the description has only the good answer",
 	"POST /api/v2/team 400":                           "a body can be bad all the same",
 	"PATCH /api/v2/metrics/llm.request.cost/tags 404": "what is not there can't be changed",
 }
