@@ -1,12 +1,9 @@
 package remediation
 
 import (
-	"encoding/json"
-	"errors"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/llm-reliability/control-plane/functions/internal/instant"
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/remediation"
@@ -83,41 +80,8 @@ func (r *Request) request() remediation.Request {
 	return out
 }
 
-// Instant is a time in one of the forms in which Datadog's templates and people write it: RFC 3339, or milliseconds
-// since 1970 as a number or a string.
-type Instant time.Time
-
-var errInstant = errors.New("must be an RFC 3339 time, or milliseconds since 1970")
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (i *Instant) UnmarshalJSON(data []byte) error {
-	if string(data) == "null" {
-		return nil
-	}
-	text := string(data)
-	if strings.HasPrefix(text, `"`) {
-		if err := json.Unmarshal(data, &text); err != nil {
-			return errInstant
-		}
-	}
-	if text == "" {
-		return nil // a template variable without a value; whether that is acceptable is decided with the rest
-	}
-	if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
-		const most = 253402300799999 // the last millisecond of the year 9999
-		if ms <= 0 || ms > most {
-			return errInstant
-		}
-		*i = Instant(time.UnixMilli(ms).UTC())
-		return nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return errInstant
-	}
-	*i = Instant(t.UTC())
-	return nil
-}
+// Instant is a time as workflows and people write it.
+type Instant = instant.Instant
 
 // Response is the answer to POST /remediation/{action}.
 type Response struct {
