@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// Benchmark is a result of go test -bench.
+type Benchmark struct {
+	Name   string  `json:"name"`
+	NS     float64 `json:"ns_per_op"`
+	Bytes  float64 `json:"bytes_per_op"`
+	Allocs float64 `json:"allocs_per_op"`
+}
+
+// parseBenchmarks reads what go test -bench prints. Of a benchmark that ran several times, the fastest is kept: what else
+// the machine does only adds. The number of processors behind the name is taken off.
+func parseBenchmarks(output []byte) []Benchmark {
+	var out []Benchmark
+	at := map[string]int{}
+	for line := range bytes.Lines(output) {
+		fields := strings.Fields(string(line))
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		if _, err := strconv.Atoi(fields[1]); err != nil {
+			continue
+		}
+		name := strings.TrimPrefix(fields[0], "Benchmark")
+		if i := strings.LastIndex(name, "-"); i > 0 {
+			if _, err := strconv.Atoi(name[i+1:]); err == nil {
+				name = name[:i]
+			}
+		}
+		b := Benchmark{Name: name}
+		for i := 2; i+1 < len(fields); i += 2 {
+			value, err := strconv.ParseFloat(fields[i], 64)
+			if err != nil {
+				break
+			}
+			switch fields[i+1] {
+			case "ns/op":
+				b.NS = value
+			case "B/op":
+				b.Bytes = value
+			case "allocs/op":
+				b.Allocs = value
+			}
+		}
+		if b.NS == 0 {
+			continue
+		}
+		i, seen := at[name]
+		switch {
+		case !seen:
+			at[name] = len(out)
+			out = append(out, b)
+		case b.NS < out[i].NS:
+			out[i] = b
+		}
+	}
+	return out
+}
+
+// goBenchmarks runs the benchmarks of a package of the main module.
+func goBenchmarks(ctx context.Context, root, pkg, pattern string, times int) ([]Benchmark, error) {
+	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", "0.5s", "-count", strconv.Itoa(times), pkg)
+	cmd.Dir = root
+	cmd.Env = os.Environ()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("run benchmarks of %s: %w: %s", pkg, err, tail(out, 300))
+	}
+	found := parseBenchmarks(out)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s has no benchmark %s", pkg, pattern)
+	}
+	return found, nil
+}
+
+func find(benchmarks []Benchmark, name string) (Benchmark, bool) {
+	for _, b := range benchmarks {
+		if b.Name == name {
+			return b, true
+		}
+	}
+	return Benchmark{}, false
+}
