@@ -27,6 +27,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
@@ -37,6 +38,13 @@ const (
 	EmitHeader = "X-Lrcp-Emit"
 	EmitScore  = "health_score"
 )
+
+// Metrics reads metrics. metrics.Datadog is one.
+type Metrics interface {
+	// Scalar answers each query with one value over the time from from until before to, by the query's name. A query without
+	// data has no entry. It fails as a whole or not at all.
+	Scalar(ctx context.Context, queries []metrics.Query, from, to time.Time) (map[string]float64, error)
+}
 
 // Options are the dependencies of the function.
 type Options struct {

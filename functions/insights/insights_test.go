@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/functions/insights"
+	ddmetrics "github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
@@ -31,7 +32,7 @@ type metrics struct {
 	spans          []time.Duration
 }
 
-func (m *metrics) Scalar(ctx context.Context, queries []insights.Query, from, to time.Time) (map[string]float64, error) {
+func (m *metrics) Scalar(ctx context.Context, queries []ddmetrics.Query, from, to time.Time) (map[string]float64, error) {
 	m.spans = append(m.spans, to.Sub(from))
 	select {
 	case <-time.After(m.delay):
@@ -227,7 +228,7 @@ func TestDatadogAnswers(t *testing.T) {
 	answer := func(columns string) string {
 		return `{"data":{"type":"scalar_response","attributes":{"columns":[` + columns + `]}}}`
 	}
-	queries := []insights.Query{{"a", "sum:x{*}", "sum"}, {"b", "p95:y{*}", "percentile"}}
+	queries := []ddmetrics.Query{{Name: "a", Text: "sum:x{*}", Aggregator: "sum"}, {Name: "b", Text: "p95:y{*}", Aggregator: "percentile"}}
 	for name, tt := range map[string]struct {
 		api  api
 		want map[string]float64
@@ -242,7 +243,7 @@ func TestDatadogAnswers(t *testing.T) {
 		"a value that is no value": {api{doc: answer(`{"name":"a","type":"number","values":["1"]}`)}, nil, true},
 		"an error":                 {api{err: errors.New("403")}, nil, true},
 	} {
-		got, err := insights.Datadog{API: &tt.api}.Scalar(t.Context(), queries, time.UnixMilli(1000), time.UnixMilli(2000))
+		got, err := ddmetrics.Datadog{API: &tt.api}.Scalar(t.Context(), queries, time.UnixMilli(1000), time.UnixMilli(2000))
 		if diff := cmp.Diff(tt.want, got); diff != "" || (err != nil) != tt.bad {
 			t.Errorf("%s: error %v, want %v; values (-want +got):\n%s", name, err, tt.bad, diff)
 		}
@@ -259,7 +260,7 @@ func FuzzDatadogAnswers(f *testing.F) {
 	f.Add(`{"data":{"attributes":{"columns":[{"name":"requests","type":"number","values":[5,null]},{"name":"p95","type":"number","values":[0]}]}},"errors":""}`)
 	f.Add(`{"data":{"attributes":{"columns":[{"name":"requests","type":"number","values":[1e-308]},{"name":"errors","type":"number","values":[1e308]}]}}}`)
 	f.Fuzz(func(t *testing.T, doc string) {
-		_, h, _ := start(t, insights.Datadog{API: &api{doc: doc}})
+		_, h, _ := start(t, ddmetrics.Datadog{API: &api{doc: doc}})
 		w := get(h, "/insights", insights.EmitScore)
 		var got insights.Document
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != http.StatusOK && w.Code != http.StatusServiceUnavailable {

@@ -15,6 +15,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/functions/probe"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
@@ -192,7 +193,7 @@ func (f functions) insights() (http.Handler, error) {
 		return nil, err
 	}
 	i, err := insights.New(insights.Options{
-		Metrics: insights.Datadog{API: client.Repeatable()}, Telemetry: tel, Scope: "service:" + service + ",env:" + environment,
+		Metrics: metrics.Datadog{API: client.Repeatable()}, Telemetry: tel, Scope: "service:" + service + ",env:" + environment,
 		Window: time.Duration(float64(time.Hour) / f.speed),
 	})
 	if err != nil {

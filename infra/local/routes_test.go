@@ -22,6 +22,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/functions/probe"
 	"github.com/llm-reliability/control-plane/functions/qa"
 	"github.com/llm-reliability/control-plane/functions/remediation"
@@ -39,7 +40,7 @@ import (
 // noMetrics has no data.
 type noMetrics struct{}
 
-func (noMetrics) Scalar(context.Context, []insights.Query, time.Time, time.Time) (map[string]float64, error) {
+func (noMetrics) Scalar(context.Context, []metrics.Query, time.Time, time.Time) (map[string]float64, error) {
 	return map[string]float64{}, nil
 }
 

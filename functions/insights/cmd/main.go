@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/functions/wire/secrets"
 	"github.com/llm-reliability/control-plane/shared/ddapi"
 	"github.com/llm-reliability/control-plane/shared/env"
@@ -43,7 +44,7 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	}
 	// A query is a POST without effect, which may be repeated.
 	f, err := insights.New(insights.Options{
-		Metrics: insights.Datadog{API: client.Repeatable()}, Telemetry: d.Telemetry, Scope: scope, Window: window,
+		Metrics: metrics.Datadog{API: client.Repeatable()}, Telemetry: d.Telemetry, Scope: scope, Window: window,
 	})
 	if err != nil {
 		return serverless.Function{}, err

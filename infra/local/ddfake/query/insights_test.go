@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/query"
 	"github.com/llm-reliability/control-plane/shared/ddapi"
@@ -67,7 +68,7 @@ func TestInsightsReadTheStandIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := insights.New(insights.Options{Metrics: insights.Datadog{API: client.Repeatable()}, Telemetry: tel, Scope: "service:s,env:e", Window: time.Hour / speed})
+	f, err := insights.New(insights.Options{Metrics: metrics.Datadog{API: client.Repeatable()}, Telemetry: tel, Scope: "service:s,env:e", Window: time.Hour / speed})
 	if err != nil {
 		t.Fatal(err)
 	}
