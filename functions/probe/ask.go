@@ -8,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
 
-	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/quality"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
@@ -25,24 +23,6 @@ const (
 	// maxTokens caps a completion. Reasoning counts, so that it leaves room for more than the few words that are wanted.
 	maxTokens = 2_048
 )
-
-// URLFromEnv reads the address of a function: an HTTPS URL, or an HTTP URL of this machine, since an API key is sent there.
-func URLFromEnv(e *env.Env, name string) string {
-	address := e.Required(name)
-	if address == "" {
-		return ""
-	}
-	u, err := url.Parse(address)
-	if checkURL(address) != nil || err != nil || u.Scheme == "http" && !loopback(u.Hostname()) {
-		e.Refuse(name, "must be a URL like https://qa.example.com, or an http URL of this machine")
-	}
-	return address
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
 
 // checkURL refuses what is no address of a server. It quotes nothing: a URL may hold a password.
 func checkURL(address string) error {

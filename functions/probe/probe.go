@@ -40,7 +40,7 @@ const (
 // Options are the dependencies of the function.
 type Options struct {
 	// QAURL and CompletionURL are the addresses of the functions qa and completion, without a path of theirs; required. See
-	// URLFromEnv.
+	// env.URL.
 	QAURL, CompletionURL string
 	// APIKey lets the probe in at both; required.
 	APIKey env.Secret

@@ -5,6 +5,8 @@ package env
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +76,32 @@ func (e *Env) Required(name string) string {
 		e.Refuse(name, "is required")
 	}
 	return v
+}
+
+// URL returns the variable name as the address of a server that secrets may be sent to: an HTTPS URL, or an HTTP URL of this
+// machine, without a slash at its end. It is empty when it is not set. A problem quotes nothing: a URL may hold a password.
+func (e *Env) URL(name string) string {
+	v := e.lookup(name)
+	if v == "" {
+		return ""
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		e.Refuse(name, "must be a URL like https://qa.example.com, or an http URL of this machine")
+		return ""
+	}
+	return strings.TrimSuffix(v, "/")
+}
+
+// RequiredURL is URL for a variable that must be set.
+func (e *Env) RequiredURL(name string) string {
+	e.Required(name)
+	return e.URL(name)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // OneOf returns the variable name, which must be one of allowed, or fallback when it is not set.

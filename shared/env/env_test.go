@@ -131,3 +131,21 @@ func TestSecretShowsItselfToRevealOnly(t *testing.T) {
 		t.Errorf("an empty secret shows %q, want nothing", got)
 	}
 }
+
+func TestURLsAreThoseThatSecretsMayBeSentTo(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://qa.example": "https://qa.example", "https://qa.example/base/": "https://qa.example/base", "http://127.0.0.1:8080": "http://127.0.0.1:8080",
+		"http://localhost:1/": "http://localhost:1", "http://[::1]:2": "http://[::1]:2",
+		"http://qa.example": "", "": "", "qa": "", "https://u:s3cret@qa.example": "", "https://qa.example?key=s3cret": "", "ftp://qa.example": "",
+	} {
+		e := env.New(func(string) string { return address })
+		got := e.RequiredURL("LRCP_QA_URL")
+		if err := e.Err(); got != want || (err == nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), "LRCP_QA_URL") || strings.Contains(err.Error(), "s3cret")) {
+			t.Errorf("%q: %q, %v, want %q", address, got, err, want)
+		}
+	}
+	e := env.New(func(string) string { return "" })
+	if got := e.URL("LRCP_QA_URL"); got != "" || e.Err() != nil {
+		t.Errorf("not set: %q, %v", got, e.Err())
+	}
+}

@@ -29,8 +29,8 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	e := env.New(d.Getenv)
 	auth := serverless.AnyOf(serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS"), googleid.FromEnv(e))
 	opts := probe.Options{
-		QAURL:         probe.URLFromEnv(e, "LRCP_PROBE_QA_URL"),
-		CompletionURL: probe.URLFromEnv(e, "LRCP_PROBE_COMPLETION_URL"),
+		QAURL:         e.RequiredURL("LRCP_PROBE_QA_URL"),
+		CompletionURL: e.RequiredURL("LRCP_PROBE_COMPLETION_URL"),
 		APIKey:        e.RequiredSecret("LRCP_PROBE_API_KEY"),
 		Timeout:       e.Duration("LRCP_PROBE_TIMEOUT", 20*time.Second),
 		Telemetry:     d.Telemetry,
