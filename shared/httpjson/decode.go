@@ -119,11 +119,7 @@ func syntaxError(body []byte) error {
 // assign decodes each member into the field of the same JSON name, and goes on after errors so that all are found.
 func assign(members map[string]json.RawMessage, target reflect.Value) []FieldError {
 	fields := map[string]reflect.Value{}
-	for i := range target.NumField() {
-		if name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ","); name != "" && name != "-" {
-			fields[name] = target.Field(i)
-		}
-	}
+	named(target, fields)
 	var bad []FieldError
 	for name, raw := range members {
 		field, ok := fields[name]
@@ -138,6 +134,19 @@ func assign(members map[string]json.RawMessage, target reflect.Value) []FieldErr
 		}
 	}
 	return bad
+}
+
+// named gathers the fields of a struct by their JSON names, those of embedded structs among them.
+func named(target reflect.Value, fields map[string]reflect.Value) {
+	for i := range target.NumField() {
+		f := target.Type().Field(i)
+		switch name, _, _ := strings.Cut(f.Tag.Get("json"), ","); {
+		case name == "" && f.Anonymous && f.Type.Kind() == reflect.Struct:
+			named(target.Field(i), fields)
+		case name != "" && name != "-":
+			fields[name] = target.Field(i)
+		}
+	}
 }
 
 func fieldError(name string, err error) FieldError {

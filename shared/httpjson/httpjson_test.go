@@ -355,3 +355,22 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+// common is what several bodies have, embedded.
+type common struct {
+	Key string `json:"key"`
+}
+
+func TestUnmarshalReadsEmbeddedFields(t *testing.T) {
+	var got struct {
+		common
+		Name string `json:"name"`
+	}
+	if err := httpjson.Unmarshal([]byte(`{"key":"k","name":"n"}`), &got); err != nil || got.Key != "k" || got.Name != "n" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	p := problem(t, httpjson.Unmarshal([]byte(`{"key":1,"common":{},"nam":""}`), &got))
+	if len(p.Errors) != 3 {
+		t.Errorf("got %v, want three fields", p.Errors)
+	}
+}
