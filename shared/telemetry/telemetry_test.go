@@ -193,6 +193,7 @@ func TestCatalogue(t *testing.T) {
 		"llm.request.time_to_first_token", "llm.cache.hit", "llm.cache.miss", "llm.quality.semantic_similarity", "llm.quality.groundedness",
 		"llm.quality.ungrounded", "llm.safety.block", "llm.safety.prompt_injection", "llm.safety.token_abuse", "llm.health_score",
 		"llm.remediation.applied", "llm.remediation.refused", "llm.remediation.reverted", "llm.remediation.active", "llm.telemetry.dropped",
+		"llm.escalation.sent", "llm.escalation.queued", "llm.escalation.failed",
 		"llm.probe.run", "llm.probe.failed", "llm.probe.facts", "llm.probe.groundedness", "llm.probe.duration",
 		"product_analytics.endpoint_usage", "product_analytics.endpoint_latency", "product_analytics.endpoint_cost", "product_analytics.conversion_value",
 	}
