@@ -21,6 +21,10 @@ import (
 	firecontrol "github.com/llm-reliability/control-plane/shared/control/firestore"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/llm/googleauth"
+	"github.com/llm-reliability/control-plane/shared/outbox"
+	boltoutbox "github.com/llm-reliability/control-plane/shared/outbox/bolt"
+	dynamooutbox "github.com/llm-reliability/control-plane/shared/outbox/dynamodb"
+	fireoutbox "github.com/llm-reliability/control-plane/shared/outbox/firestore"
 )
 
 // The kinds of state that LRCP_STATE may name.
@@ -101,12 +105,53 @@ func (c Config) Open(ctx context.Context) (State, error) {
 // Close closes what was opened.
 func (s State) Close() error { return s.Control.Close() }
 
-func (c Config) dynamo(ctx context.Context) (s State, err error) {
+// OpenOutbox opens an outbox in the same place, by a name of its own: in the same table or database, and in a file beside the one of
+// the control state, whose name it ends. It calls neither DynamoDB nor Firestore.
+func (c Config) OpenOutbox(ctx context.Context, name string) (outbox.Store, error) {
+	var store outbox.Store
+	var err error
+	switch c.kind {
+	case inDynamo:
+		var client *dynamodb.Client
+		if client, err = dynamoClient(ctx); err == nil {
+			store, err = dynamooutbox.New(dynamooutbox.Options{Client: client, Table: c.place, Name: name})
+		}
+	case inFire:
+		var client *firestore.Client
+		if client, err = c.fireClient(ctx); err == nil {
+			store, err = fireoutbox.New(fireoutbox.Options{Client: client, Name: "lrcp-" + name})
+		}
+	default:
+		store, err = boltoutbox.Open(boltoutbox.Options{Path: c.place + "-" + name})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open outbox %s:%s: %w", c.kind, c.place, err)
+	}
+	return store, nil
+}
+
+func dynamoClient(ctx context.Context) (*dynamodb.Client, error) {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
-		return State{}, fmt.Errorf("configure AWS: %w", err)
+		return nil, fmt.Errorf("configure AWS: %w", err)
 	}
-	client := dynamodb.NewFromConfig(cfg, dynamocontrol.Configure)
+	return dynamodb.NewFromConfig(cfg, dynamocontrol.Configure), nil
+}
+
+func (c Config) fireClient(ctx context.Context) (*firestore.Client, error) {
+	// Without this, the SDK makes spans and metrics for an exporter that there is none of.
+	opts := []option.ClientOption{option.WithTelemetryDisabled()}
+	if c.credentials != nil {
+		opts = append(opts, option.WithAuthCredentials(c.credentials.Google()))
+	}
+	return firestore.NewClientWithDatabase(ctx, c.project, c.database, opts...)
+}
+
+func (c Config) dynamo(ctx context.Context) (s State, err error) {
+	client, err := dynamoClient(ctx)
+	if err != nil {
+		return State{}, err
+	}
 	if s.Control, err = dynamocontrol.New(dynamocontrol.Options{Client: client, Table: c.place}); err != nil || !c.shared {
 		return s, err
 	}
@@ -115,12 +160,7 @@ func (c Config) dynamo(ctx context.Context) (s State, err error) {
 }
 
 func (c Config) firestore(ctx context.Context) (s State, err error) {
-	// Without this, the SDK makes spans and metrics for an exporter that there is none of.
-	opts := []option.ClientOption{option.WithTelemetryDisabled()}
-	if c.credentials != nil {
-		opts = append(opts, option.WithAuthCredentials(c.credentials.Google()))
-	}
-	client, err := firestore.NewClientWithDatabase(ctx, c.project, c.database, opts...)
+	client, err := c.fireClient(ctx)
 	if err != nil {
 		return State{}, err
 	}

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"errors"
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/emulatortest"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/outbox"
 )
 
 type vars map[string]string
@@ -64,6 +66,13 @@ func TestInstancesHaveTheirStateInCommon(t *testing.T) {
 			if got, ok, err := other.Shared.Get(t.Context(), "key", now); err != nil || !ok || got.Response.Text != "answer" {
 				t.Errorf("the other instance has %+v, %v, %v; want the answer", got, ok, err)
 			}
+			first, second := outboxOf(t, v), outboxOf(t, v)
+			if _, err := first.Put(t.Context(), outbox.Record{Key: "work", Due: now, Expires: now.Add(time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+			if due, err := second.Due(t.Context(), now, 10); err != nil || len(due) != 1 || due[0].Key != "work" {
+				t.Errorf("the other instance has due %+v, %v; want the work", due, err)
+			}
 			v["LRCP_SHARED_CACHE"] = "off"
 			if s := open(t, v); s.Shared != nil {
 				t.Error("a shared cache was opened that is off")
@@ -73,10 +82,29 @@ func TestInstancesHaveTheirStateInCommon(t *testing.T) {
 }
 
 func TestStateInAFile(t *testing.T) {
-	s := open(t, vars{"LRCP_STATE": "bolt:" + filepath.Join(t.TempDir(), "state.db")})
+	v := vars{"LRCP_STATE": "bolt:" + filepath.Join(t.TempDir(), "state.db")}
+	s := open(t, v)
 	if err := s.Control.Ping(t.Context()); err != nil || s.Shared != nil {
 		t.Errorf("got %v and shared cache %v, want neither", err, s.Shared)
 	}
+	if err := outboxOf(t, v).Ping(t.Context()); err != nil {
+		t.Errorf("the outbox beside it: %v", err)
+	}
+}
+
+func outboxOf(t *testing.T, v vars) outbox.Store {
+	t.Helper()
+	e := env.New(v.get)
+	store, err := state.FromEnv(e).OpenOutbox(t.Context(), "test")
+	if err = errors.Join(e.Err(), err); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return store
 }
 
 func open(t *testing.T, v vars) state.State {
