@@ -1,5 +1,5 @@
 // Package insights is the function that says how well the system does: GET /insights gives a health score from 0 to 100 with its
-// parts, read from Datadog's metrics. A schedule calls it with a header, and then the score is emitted as llm.health_score, on
+// parts, read from Datadog's metrics, and why (package analysis), unless only=health is asked for. A schedule calls it with a header, and then the score is emitted as llm.health_score, on
 // which a monitor stands.
 //
 // Each part falls in a straight line from 100 at "good" to 0 at "bad". The score is the mean of the parts by weight; parts without
@@ -25,8 +25,10 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/llm-reliability/control-plane/functions/insights/analysis"
 	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/serverless"
@@ -50,6 +52,8 @@ type Metrics interface {
 type Options struct {
 	// Metrics is required.
 	Metrics Metrics
+	// Analysis says why; nil says nothing.
+	Analysis *analysis.Analyst
 	// Telemetry takes the score; nil takes nothing.
 	Telemetry *telemetry.Client
 	// Scope selects the time series that are judged, as in a query's braces, such as "service:x,env:y"; required.
@@ -90,6 +94,8 @@ type Document struct {
 	// Window is how much time the score looks at, and At is its end.
 	Window string    `json:"window"`
 	At     time.Time `json:"at"`
+	// Report is why the health is as it is; absent where it was not asked for.
+	*analysis.Report
 	// Emitted is whether the score was emitted as a metric.
 	Emitted   bool   `json:"emitted"`
 	RequestID string `json:"request_id"`
@@ -97,30 +103,47 @@ type Document struct {
 
 func (f *Function) serve(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
-	window, emit, err := f.asked(r)
+	window, why, emit, err := f.asked(r)
 	if err != nil {
 		fail(w, r, err)
 		return
 	}
 	now := time.Now().UTC()
-	health, err := f.judge(ctx, now, window)
+	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
+	defer cancel()
+	doc := Document{Window: text(window), At: now.Truncate(time.Second), RequestID: serverless.RequestID(ctx)}
+	// Why is found out at the same time, and is no reason to fail.
+	var analysing sync.WaitGroup
+	if why && f.opts.Analysis != nil {
+		analysing.Go(func() {
+			report, err := f.opts.Analysis.Report(ctx, now, window)
+			if doc.Report = &report; err != nil {
+				f.warn(ctx, "parts of the analysis not made", err)
+			}
+		})
+	}
+	doc.Health, err = f.judge(ctx, now, window)
+	analysing.Wait()
 	if err != nil {
-		f.opts.Telemetry.Logger().WarnContext(ctx, "metrics not read", slog.String("http.request_id", serverless.RequestID(ctx)),
-			slog.String("llm.function", "insights"), slog.String("error.message", err.Error()))
+		f.warn(ctx, "metrics not read", err)
 		fail(w, r, err)
 		return
 	}
-	doc := Document{Health: health, Window: text(window), At: now.Truncate(time.Second), RequestID: serverless.RequestID(ctx)}
 	if emit {
-		doc.Emitted = f.emit(ctx, health)
+		doc.Emitted = f.emit(ctx, doc.Health)
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	httpjson.Write(w, http.StatusOK, doc)
 }
 
-// asked reads the window and whether to emit. What is emitted is always of the configured window, because a monitor compares it
+func (f *Function) warn(ctx context.Context, what string, err error) {
+	f.opts.Telemetry.Logger().WarnContext(ctx, what, slog.String("http.request_id", serverless.RequestID(ctx)),
+		slog.String("llm.function", "insights"), slog.String("error.message", err.Error()))
+}
+
+// asked reads the window, whether to say why, and whether to emit. What is emitted is always of the configured window, because a monitor compares it
 // with what was emitted before.
-func (f *Function) asked(r *http.Request) (window time.Duration, emit bool, err error) {
+func (f *Function) asked(r *http.Request) (window time.Duration, why, emit bool, err error) {
 	var bad []httpjson.FieldError
 	window = f.opts.Window
 	if asked := r.URL.Query().Get("window"); asked != "" {
@@ -129,6 +152,13 @@ func (f *Function) asked(r *http.Request) (window time.Duration, emit bool, err 
 			bad = append(bad, httpjson.FieldError{Field: "window", Detail: "must be a duration from " + text(least) + " to " + text(most)})
 		}
 	}
+	switch only := r.URL.Query().Get("only"); only {
+	case "":
+		why = true
+	case "health":
+	default:
+		bad = append(bad, httpjson.FieldError{Field: "only", Detail: "must be health or absent"})
+	}
 	switch value := r.Header.Get(EmitHeader); {
 	case value == "":
 	case value != EmitScore:
@@ -136,12 +166,13 @@ func (f *Function) asked(r *http.Request) (window time.Duration, emit bool, err 
 	case window != f.opts.Window:
 		bad = append(bad, httpjson.FieldError{Field: "window", Detail: "must be " + text(f.opts.Window) + " or absent where the score is emitted"})
 	default:
-		emit = true
+		// Nobody reads the answer to a schedule.
+		emit, why = true, false
 	}
 	if len(bad) > 0 {
-		return 0, false, &httpjson.Problem{Status: http.StatusBadRequest, Detail: "the request is not acceptable", Errors: bad}
+		return 0, false, false, &httpjson.Problem{Status: http.StatusBadRequest, Detail: "the request is not acceptable", Errors: bad}
 	}
-	return window, emit, nil
+	return window, why, emit, nil
 }
 
 // Emit judges the configured window and emits the score, for a schedule in the same process. A window without data emits nothing: no

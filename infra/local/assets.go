@@ -25,7 +25,7 @@ func (s *Stack) datadogAPI() (http.Handler, error) {
 		return nil, err
 	}
 	queries, err := query.New(query.Options{
-		Metrics: s.Datadog.Metrics(), ToStandIn: s.Clock.Standing, ToCaller: s.Clock.Wall, APIKey: s.DatadogAPIKey, AppKey: s.DatadogAppKey,
+		Metrics: s.Datadog.Metrics(), Events: s.Datadog.Events, ToStandIn: s.Clock.Standing, ToCaller: s.Clock.Wall, APIKey: s.DatadogAPIKey, AppKey: s.DatadogAppKey,
 	})
 	if err != nil {
 		return nil, err
@@ -35,6 +35,7 @@ func (s *Stack) datadogAPI() (http.Handler, error) {
 	mux.Handle("/api/v2/", taken)
 	mux.Handle("GET /api/v1/query", queries)
 	mux.Handle("POST /api/v2/query/", queries)
+	mux.Handle("POST /api/v2/events/search", queries)
 	mux.Handle("/", s.Datadog.API())
 	return mux, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
 	"github.com/llm-reliability/control-plane/functions/insights"
+	"github.com/llm-reliability/control-plane/functions/insights/analysis"
 	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/functions/probe"
 	"github.com/llm-reliability/control-plane/functions/qa"
@@ -192,9 +193,20 @@ func (f functions) insights() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	datadog, scope := metrics.Datadog{API: client.Repeatable()}, "service:"+service+",env:"+environment
+	known, err := catalog.BuiltIn()
+	if err != nil {
+		return nil, err
+	}
+	analyst, err := analysis.New(analysis.Options{
+		Metrics: datadog, Events: datadog, Catalog: known, Scope: scope, Service: service,
+		Overrides: analysis.Remediation{URL: f.stack.URL, Secret: f.stack.ControlSecret, HTTP: f.stack.HTTP},
+	})
+	if err != nil {
+		return nil, err
+	}
 	i, err := insights.New(insights.Options{
-		Metrics: metrics.Datadog{API: client.Repeatable()}, Telemetry: tel, Scope: "service:" + service + ",env:" + environment,
-		Window: time.Duration(float64(time.Hour) / f.speed),
+		Metrics: datadog, Analysis: analyst, Telemetry: tel, Scope: scope, Window: time.Duration(float64(time.Hour) / f.speed),
 	})
 	if err != nil {
 		return nil, err

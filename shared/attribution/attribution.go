@@ -65,12 +65,12 @@ const least = 0.003
 // compares a forecast for the same window. With F the sums before, A those now, and i one value:
 //
 //	power(i)    = effect(i) / Σ effect,  effect(i) = (Fs + Ai.s − Fi.s) / (Fc + Ai.c − Fi.c) − Fs / Fc
-//	surprise(i) = js(Fi.s/Fs, Ai.s/As) + js(Fi.c/Fc, Ai.c/Ac)
+//	surprise(i) = js(Fi.s/Fs, Ai.s/As) + js(Fi.c/Fc, Ai.c/Ac); where Fs is 0, as of errors, Fi.c/Fc stands for Fi.s/Fs
 //	js(p, q)    = ½ (p ln 2p/(p+q) + q ln 2q/(p+q))
 //
-// Values are taken by falling surprise, if their power is at least 0.1, until the sum of powers is at least 0.67. Dimensions are ordered by
-// the surprise of what was taken per value taken, so that one cause wins over the many values of another dimension
-// that it is spread over; equal ones by the order in which they were given.
+// Values are taken by falling surprise, if their power is at least 0.1, until the sum of powers is at least 0.67. Dimensions are
+// ordered by the surprise of what was taken, times the part of the change that it explains, per value taken: one cause wins over
+// the many values of another dimension that it is spread over. Equal ones are in the order in which they were given.
 func Explain(dimensions []Dimension) []Explanation {
 	var out []Explanation
 	for _, d := range dimensions {
@@ -79,7 +79,7 @@ func Explain(dimensions []Dimension) []Explanation {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Explanation) int {
-		return cmp.Compare(round(b.Surprise/float64(len(b.Elements))), round(a.Surprise/float64(len(a.Elements))))
+		return cmp.Compare(b.rank(), a.rank())
 	})
 	return out
 }
@@ -107,7 +107,11 @@ func explain(d Dimension) (e Explanation, ok bool) {
 			c.Share = (before.Sum+a.Sum-f.Sum)/left - base
 		}
 		effects += c.Share
-		c.surprise = divergence(f.Sum, before.Sum, a.Sum, now.Sum) + divergence(f.Count, before.Count, a.Count, now.Count)
+		expected := f.Sum / before.Sum
+		if before.Sum <= 0 {
+			expected = f.Count / before.Count
+		}
+		c.surprise = divergence(expected, a.Sum/now.Sum) + divergence(f.Count/before.Count, a.Count/now.Count)
 		candidates = append(candidates, c)
 	}
 	if effects == 0 || math.IsNaN(effects) || math.IsInf(effects, 0) {
@@ -159,12 +163,12 @@ func ratio(r Reading) *float64 {
 	return &v
 }
 
-// divergence is a value's term of the Jensen-Shannon divergence between two distributions, 0 where one of them is empty.
-func divergence(f, before, a, now float64) float64 {
-	if before <= 0 || now <= 0 {
+// divergence is a value's term of the Jensen-Shannon divergence between two distributions, of which it has the parts p and q; 0
+// where one of them is of nothing.
+func divergence(p, q float64) float64 {
+	if !(p >= 0) || !(q >= 0) || math.IsInf(p+q, 0) {
 		return 0
 	}
-	p, q := max(f, 0)/before, max(a, 0)/now
 	term := func(x float64) float64 {
 		if x == 0 {
 			return 0
@@ -174,5 +178,8 @@ func divergence(f, before, a, now float64) float64 {
 	return max(0, (term(p)+term(q))/2)
 }
 
-// round makes values equal that differ only in their last bits, so that the order in which dimensions were given decides.
-func round(v float64) float64 { return math.Round(v*1e9) / 1e9 }
+// rank orders dimensions. Values that differ only in their last bits are equal, so that the order in which dimensions were given
+// decides.
+func (e Explanation) rank() float64 {
+	return math.Round(e.Surprise*min(e.Share, 1)/float64(len(e.Elements))*1e9) / 1e9
+}

@@ -21,7 +21,9 @@ type Query struct {
 
 // Sum adds up the values of a metric, Points counts them. Scope selects the time series, as in a query's braces, and by are the
 // tags to group by.
-func Sum(name, metric, scope string, by ...string) Query { return counted(name, "sum", metric, scope, by) }
+func Sum(name, metric, scope string, by ...string) Query {
+	return counted(name, "sum", metric, scope, by)
+}
 
 // Points is like Sum.
 func Points(name, metric, scope string, by ...string) Query {

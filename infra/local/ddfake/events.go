@@ -46,6 +46,11 @@ func (d data) Events(source string, from, to time.Time) []search.Event {
 	return out
 }
 
+// Events returns what the event stream has from one time until before another, as it is searched.
+func (d *Datadog) Events(from, to time.Time) []search.Event {
+	return data{of: d}.Events(monitor.SourceEvents, from, to)
+}
+
 // Monitor returns a monitor as it stands.
 func (d data) Monitor(id int64) (*monitor.Monitor, monitor.State, bool) {
 	d.of.mu.Lock()

@@ -1,6 +1,6 @@
-// Package query is the stand-in for Datadog's API of metric queries: POST /api/v2/query/scalar and /api/v2/query/timeseries, and
-// GET /api/v1/query, in the shapes of Datadog's OpenAPI description, over the distributions of package metric. It parses and
-// evaluates no query text itself, and keeps nothing.
+// Package query is the stand-in for Datadog's API of queries: POST /api/v2/query/scalar and /api/v2/query/timeseries, and GET
+// /api/v1/query, over the distributions of package metric, and POST /api/v2/events/search over the event stream, in the shapes of
+// Datadog's OpenAPI description. It parses and evaluates no query text itself, and keeps nothing.
 //
 //	here                                                 at Datadog
 //	---------------------------------------------------  -----------------------------------------------------------------
@@ -19,6 +19,7 @@
 //	a column is named by its formula, else its query     not documented but by an example
 //	no rate limit                                        1600 queries an hour
 //	windows of at most 100 days of the stand-in's time   15 months
+//	events between two numbers of milliseconds           date math as well; cursors
 package query
 
 import (
@@ -35,6 +36,7 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/search"
 )
 
 // maxBody bounds a request, maxQueries the queries or formulas in it.
@@ -47,6 +49,8 @@ const (
 type Options struct {
 	// Metrics is required.
 	Metrics *metric.Store
+	// Events returns what the event stream has from one time of the store until before another; nil for no events.
+	Events func(from, to time.Time) []search.Event
 	// ToStandIn translates a time of the caller to one of the store, ToCaller does the reverse. Both or none; none is for a store
 	// that runs on the caller's time.
 	ToStandIn, ToCaller func(time.Time) time.Time
@@ -56,7 +60,7 @@ type Options struct {
 
 type api struct{ opts Options }
 
-// New returns the handler of the three paths.
+// New returns the handler of the four paths.
 func New(opts Options) (http.Handler, error) {
 	if opts.Metrics == nil {
 		return nil, errors.New("query: Metrics is required")
@@ -68,11 +72,15 @@ func New(opts Options) (http.Handler, error) {
 		same := func(t time.Time) time.Time { return t }
 		opts.ToStandIn, opts.ToCaller = same, same
 	}
+	if opts.Events == nil {
+		opts.Events = func(time.Time, time.Time) []search.Event { return nil }
+	}
 	a := api{opts}
 	mux := http.NewServeMux()
 	mux.Handle("POST /api/v2/query/scalar", a.authorized(a.scalar))
 	mux.Handle("POST /api/v2/query/timeseries", a.authorized(a.timeseries))
 	mux.Handle("GET /api/v1/query", a.authorized(a.v1))
+	mux.Handle("POST /api/v2/events/search", a.authorized(a.events))
 	return mux, nil
 }
 
