@@ -41,6 +41,7 @@ type functions struct {
 	keys, secrets serverless.Authenticator
 	getenv        func(string) string
 	speed         float64
+	stateDir      string
 }
 
 // handler returns every function behind one address, each at its own routes. GET /health asks all of them.
@@ -92,6 +93,10 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	escalationHandler, err := f.escalation()
+	if err != nil {
+		return nil, err
+	}
 	insightsHandler, err := f.insights()
 	if err != nil {
 		return nil, err
@@ -107,10 +112,11 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	mux.Handle("/remediation", remediationHandler)
 	mux.Handle("/remediation/", remediationHandler)
 	mux.Handle("/diagnosis/", diagnosisHandler)
+	mux.Handle("/escalation/", escalationHandler)
 	mux.Handle("/insights", insightsHandler)
 	mux.Handle("/probe", probeHandler)
 	mux.Handle("GET /health", healthOfAll(qaHandler, map[string]http.Handler{
-		"completion": completionHandler, "remediation": remediationHandler, "diagnosis": diagnosisHandler, "insights": insightsHandler, "probe": probeHandler,
+		"completion": completionHandler, "remediation": remediationHandler, "diagnosis": diagnosisHandler, "escalation": escalationHandler, "insights": insightsHandler, "probe": probeHandler,
 	}))
 	mux.Handle("/", qaHandler) // answers what has no route as a problem
 	return mux, nil

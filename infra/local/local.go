@@ -283,7 +283,7 @@ func (s *Stack) assemble(ctx context.Context, opts Options, sink telemetry.Sink,
 	if err != nil {
 		return err
 	}
-	f := functions{stack: s, sink: sink, store: store, keys: keys, secrets: secrets, getenv: opts.Getenv, speed: max(opts.Speed, 1)}
+	f := functions{stack: s, sink: sink, store: store, keys: keys, secrets: secrets, getenv: opts.Getenv, speed: max(opts.Speed, 1), stateDir: opts.StateDir}
 	if f.getenv == nil {
 		f.getenv = func(string) string { return "" }
 	}

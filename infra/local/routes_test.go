@@ -21,6 +21,7 @@ import (
 
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
+	"github.com/llm-reliability/control-plane/functions/escalation"
 	"github.com/llm-reliability/control-plane/functions/insights"
 	"github.com/llm-reliability/control-plane/functions/insights/metrics"
 	"github.com/llm-reliability/control-plane/functions/probe"
@@ -30,9 +31,11 @@ import (
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/control/controltest"
+	"github.com/llm-reliability/control-plane/shared/ddapi"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
+	"github.com/llm-reliability/control-plane/shared/outbox/outboxtest"
 	plan "github.com/llm-reliability/control-plane/shared/remediation"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
@@ -102,6 +105,15 @@ func handlers(t *testing.T) map[string]http.Handler {
 	add("completion")(completion.New(completion.Options{Gateway: gw}))
 	add("remediation")(remediation.New(remediation.Options{Controller: controller}))
 	add("diagnosis")(diagnosis.New(diagnosis.Options{Backends: diagnosis.Route(backends, embedded.Provider)}))
+	datadog, err := ddapi.New(ddapi.Options{APIKey: "k", AppKey: "k", HTTP: &http.Client{Transport: nobody{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	escalations, err := escalation.New(escalation.Options{Datadog: datadog, Store: &outboxtest.Memory{}, Service: "s", Team: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add("escalation")(escalations.Handler(), nil)
 	add("insights")(health.Handler(), nil)
 	add("probe")(golden.Handler(), nil)
 	return out

@@ -80,6 +80,8 @@ type Datadog struct {
 	// incidents are in the order of their numbers, from 1; pages are the titles of those that workflows sent, by ID.
 	incidents []*incident
 	pages     map[string]string
+	// answered are the states of the incidents and pages that came over the API, by ID.
+	answered map[string]string
 }
 
 // watched is a monitor with what it remembers.
@@ -98,7 +100,7 @@ func New(opts Options) (*Datadog, error) {
 	}
 	d := &Datadog{
 		opts: opts, slots: make(chan struct{}, maxRuns), slos: map[string]*slo.SLO{}, monitors: map[int64]*watched{},
-		workflows: map[string]*workflow.Workflow{}, connections: map[string]*workflow.Connection{}, recent: map[string][]time.Time{}, pages: map[string]string{},
+		workflows: map[string]*workflow.Workflow{}, connections: map[string]*workflow.Connection{}, recent: map[string][]time.Time{}, pages: map[string]string{}, answered: map[string]string{},
 		logs: newLogs(), checks: newChecks(),
 	}
 	var err error

@@ -2,6 +2,7 @@ package ddfake
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -115,5 +116,76 @@ func (a deliveries) ResolvePage(_ context.Context, id string) error {
 // Send implements workflow.Actions.
 func (a deliveries) Send(_ context.Context, m workflow.Message) error {
 	a.record(Entry{Kind: KindNotification, Text: fmt.Sprintf("%s %s: %s", m.Channel, m.To, m.Text), Detail: map[string]any{"subject": m.Subject}})
+	return nil
+}
+
+// putIncident records an incident that was opened or changed over the API. It is not among those that workflows find: their numbers are
+// their own.
+func (d *Datadog) putIncident(id string, raw []byte) error {
+	var doc struct {
+		Data struct {
+			Attributes struct {
+				Title  string
+				Fields struct{ Severity, State, Summary struct{ Value string } }
+				Cells  []struct {
+					Content struct{ Content string }
+				} `json:"initial_cells"`
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return err
+	}
+	a := doc.Data.Attributes
+	d.mu.Lock()
+	before, known := d.answered[id]
+	d.answered[id] = a.Fields.State.Value
+	d.mu.Unlock()
+	e := Entry{Kind: KindIncident, Text: fmt.Sprintf("%s (%s)", a.Title, a.Fields.Severity.Value), Detail: map[string]any{
+		"id": id, "title": a.Title, "severity": a.Fields.Severity.Value, "state": a.Fields.State.Value, "summary": a.Fields.Summary.Value,
+	}}
+	switch {
+	case known && before == a.Fields.State.Value:
+		return nil // nothing that a timeline would tell
+	case known:
+		e.Kind, e.Text = KindIncidentUpdate, fmt.Sprintf("%s: %s", a.Title, a.Fields.State.Value)
+	default:
+		var cells []string
+		for _, c := range a.Cells {
+			cells = append(cells, c.Content.Content)
+		}
+		e.Detail["cells"] = cells
+	}
+	d.record(e)
+	return nil
+}
+
+// putPage records a page that was sent or resolved over the API.
+func (d *Datadog) putPage(id string, raw []byte) error {
+	var doc struct {
+		Data struct {
+			Attributes struct {
+				Title, Description, Urgency, Status string
+				Tags                                []string
+				Target                              struct{ Identifier string }
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return err
+	}
+	a := doc.Data.Attributes
+	d.mu.Lock()
+	before, known := d.answered[id]
+	d.answered[id] = a.Status
+	d.mu.Unlock()
+	switch {
+	case !known:
+		d.record(Entry{Kind: KindPage, Text: fmt.Sprintf("%s, urgency %s, for %s", a.Title, a.Urgency, a.Target.Identifier), Detail: map[string]any{
+			"id": id, "title": a.Title, "urgency": a.Urgency, "target": a.Target.Identifier, "description": a.Description, "tags": a.Tags,
+		}})
+	case a.Status == "resolved" && before != a.Status:
+		d.record(Entry{Kind: KindPageResolved, Text: a.Title, Detail: map[string]any{"id": id, "title": a.Title}})
+	}
 	return nil
 }

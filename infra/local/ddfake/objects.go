@@ -22,7 +22,8 @@ func (d *Datadog) Put(kind, id string, body json.RawMessage) error {
 		"synthetics-test": keep(d, synthetics.Parse, func(id string, t *synthetics.Test) { d.checks.tests[id] = &check{Test: t} }),
 		"global-variable": keep(d, parseVariable, func(id string, value string) { d.checks.values[id] = value }),
 		"monitor":         d.putMonitor,
-		"pipeline":        d.logs.putPipeline, "pipeline-order": d.logs.putOrder, "logs-metric": d.logs.putMetric,
+		"incident":        d.putIncident, "page": d.putPage,
+		"pipeline": d.logs.putPipeline, "pipeline-order": d.logs.putOrder, "logs-metric": d.logs.putMetric,
 		"scanner-group": d.logs.putGroup, "scanner-rule": d.logs.putRule,
 	}[kind]
 	if put == nil {
