@@ -246,8 +246,11 @@ func (s Settings) env(f Function) []EnvVar {
 		v["LRCP_SCHEDULE_AUDIENCE"] = s.URL(f.Name)
 		v["LRCP_SCHEDULE_IDENTITY"] = s.Account("scheduler")
 	}
-	if f.Name == "probe" {
+	switch f.Name {
+	case "probe":
 		v["LRCP_PROBE_QA_URL"], v["LRCP_PROBE_COMPLETION_URL"] = s.URL("qa"), s.URL("completion")
+	case "insights":
+		v["LRCP_REMEDIATION_URL"] = s.URL("remediation")
 	}
 	vars := variables(v)
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {

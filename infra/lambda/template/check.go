@@ -208,8 +208,9 @@ func (c *checker) environment(f contract, id string, env map[string]any) {
 	if rules := value("DD_LOGS_CONFIG_PROCESSING_RULES"); rules != "" && !json.Valid([]byte(rules)) {
 		c.say(id, "DD_LOGS_CONFIG_PROCESSING_RULES is no JSON")
 	}
-	c.probed(id, "LRCP_PROBE_QA_URL", "Qa", value)
-	c.probed(id, "LRCP_PROBE_COMPLETION_URL", "Completion", value)
+	c.called(id, "LRCP_PROBE_QA_URL", "Qa", value)
+	c.called(id, "LRCP_PROBE_COMPLETION_URL", "Completion", value)
+	c.called(id, "LRCP_REMEDIATION_URL", "Remediation", value)
 	if providers := value("LRCP_PROVIDER"); providers != "" {
 		c.provider(id, strings.Split(providers, ","), value)
 	}
@@ -230,8 +231,8 @@ func (c *checker) near(id string, env map[string]any) {
 	}
 }
 
-// probed checks where the probe sends its questions.
-func (c *checker) probed(id, name, target string, value func(string) string) {
+// called checks where a function sends a secret that opens another.
+func (c *checker) called(id, name, target string, value func(string) string) {
 	address := value(name)
 	if address == "" || address == "${"+target+"LambdaFunctionUrl.FunctionUrl}" {
 		return

@@ -69,7 +69,7 @@ func contracts() []contract {
 			optional: with(model, "LRCP_STATUS_FEED", "LRCP_DIAGNOSIS_TIMEOUT"),
 		},
 		{
-			name: "insights", control: true, url: true, schedule: true, required: with(control, "DD_APP_KEY_SECRET_ARN"),
+			name: "insights", control: true, url: true, schedule: true, required: with(control, "DD_APP_KEY_SECRET_ARN", "LRCP_REMEDIATION_URL"),
 			optional: []string{"LRCP_INSIGHTS_WINDOW"},
 		},
 		{
