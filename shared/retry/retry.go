@@ -1,5 +1,6 @@
-// Package retry says how long to wait before the next attempt, and whether waiting is worth it. It is pure: it neither
-// sleeps nor calls anything, and what may be retried is said by the error, not here.
+// Package retry says how long to wait before the next attempt, whether waiting is worth it, and whether the service as a
+// whole has made too many extra calls already. It neither sleeps nor calls anything, and what may be retried is said by
+// the error, not here.
 package retry
 
 import (

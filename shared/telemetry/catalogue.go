@@ -71,6 +71,10 @@ var catalogue = []Metric{
 		Value: func(e *Exchange) (float64, bool) { return e.attempts(func(a Attempt) bool { return a.Retry }) }},
 	{Name: "llm.request.fallback", Kind: Count, Unit: "attempt", Description: "Attempts that moved on to another model or provider.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return e.attempts(func(a Attempt) bool { return a.Fallback }) }},
+	{Name: "llm.request.hedge", Kind: Count, Unit: "attempt", Description: "Attempts begun beside one that took longer than the model's p95.", Tags: requestTags,
+		Value: func(e *Exchange) (float64, bool) { return e.attempts(func(a Attempt) bool { return a.Hedge }) }},
+	{Name: "llm.breaker.open", Kind: Count, Unit: "attempt", Description: "Attempts not made because the circuit breaker of the model was open.", Tags: requestTags,
+		Value: func(e *Exchange) (float64, bool) { return float64(len(e.Skipped)), len(e.Skipped) > 0 }},
 	{Name: "llm.request.timeout", Kind: Count, Unit: "attempt", Description: "Attempts that ran into a deadline.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) {
 			return e.attempts(func(a Attempt) bool { return a.ErrorType == "timeout" })
@@ -81,6 +85,8 @@ var catalogue = []Metric{
 		Value: func(e *Exchange) (float64, bool) { return one(e.Cache == CacheHit) }},
 	{Name: "llm.cache.miss", Kind: Count, Unit: "miss", Description: "Requests that looked into the response cache in vain.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.Cache == CacheMiss) }},
+	{Name: "llm.cache.stale", Kind: Count, Unit: "hit", Description: "Requests answered from the response cache past its time, because no model answered.", Tags: requestTags,
+		Value: func(e *Exchange) (float64, bool) { return one(e.Cache == CacheStale) }},
 	{Name: "llm.quality.semantic_similarity", Kind: Distribution, Unit: "fraction", Description: "How near the answer is to the question and its document, 0 to 1.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) {
 			if e.Quality == nil {

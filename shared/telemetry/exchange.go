@@ -37,10 +37,12 @@ const (
 	CacheOff  CacheOutcome = "off"
 	CacheHit  CacheOutcome = "hit"
 	CacheMiss CacheOutcome = "miss"
+	// CacheStale is an answer past its time, served because no model could give a new one.
+	CacheStale CacheOutcome = "stale"
 )
 
 // Exchange is the record of one request, from its arrival to the end of its response. Fields that are not known stay
-// zero or nil; nothing in it is guessed.
+// zero or nil; nothing in it is guessed, but for usage that is marked as an estimate.
 type Exchange struct {
 	RequestID string
 	// Function is the deployed function, Endpoint the route pattern's path, such as "/qa".
@@ -72,6 +74,8 @@ type Exchange struct {
 
 	// Attempts are the model calls in the order in which they were made; none on a cache hit.
 	Attempts []Attempt
+	// Skipped names the models that were passed over because their circuit breaker was open, as provider/location/model.
+	Skipped []string
 	// Model and Provider served the answer, or were tried last.
 	Model    string
 	Provider string
@@ -80,6 +84,8 @@ type Exchange struct {
 	CostUSD *float64
 	// Usage is the sum over all attempts whose usage is known; nil when none is.
 	Usage *llm.Usage
+	// UsageEstimated is set when the usage of some attempt, and so the cost, is an estimate.
+	UsageEstimated bool
 
 	// Overrides are the control-state overrides that were in force for this request.
 	Overrides []OverrideRef
@@ -126,15 +132,19 @@ type Attempt struct {
 	// FirstToken is the time from Start to the first piece of text; 0 when it was not measured.
 	FirstToken time.Duration
 	Usage      *llm.Usage
-	CostUSD    *float64
-	Output     string
-	Finish     llm.FinishReason
+	// UsageEstimated is set when the provider did not tell the usage of an answer, and it was estimated from the texts.
+	UsageEstimated bool
+	CostUSD        *float64
+	Output         string
+	Finish         llm.FinishReason
 	// ErrorType is the llm.Kind of the failure, empty on success.
 	ErrorType string
 	Err       error
-	// Retry is set when the attempt repeated the model before it, Fallback when it moved on to another.
+	// Retry is set when the attempt repeated the model before it, Fallback when it moved on to another, and Hedge when it
+	// was begun beside one that took long.
 	Retry    bool
 	Fallback bool
+	Hedge    bool
 }
 
 // Quality are the signals that score an answer, each 0..1, nil where a signal does not apply.
@@ -157,6 +167,9 @@ type Safety struct {
 	// PII lists the kinds of personal data that were seen, never the data.
 	PII []string
 }
+
+// Cached says whether the answer came from the response cache.
+func (e *Exchange) Cached() bool { return e.Cache == CacheHit || e.Cache == CacheStale }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 

@@ -98,6 +98,7 @@ func LogAttrs(e *Exchange) []slog.Attr {
 	if u, ok := e.usage(); ok {
 		attrs = append(attrs, slog.Int("llm.request.input_tokens", u.InputTokens), slog.Int("llm.response.output_tokens", u.OutputTokens))
 	}
+	flag("llm.usage_estimated", e.UsageEstimated)
 	if e.CostUSD != nil {
 		attrs = append(attrs, slog.Float64("llm.request.cost", *e.CostUSD))
 	}
@@ -126,6 +127,9 @@ func LogAttrs(e *Exchange) []slog.Attr {
 			ids[i] = o.ID
 		}
 		attrs = append(attrs, slog.Any("llm.overrides", ids))
+	}
+	if len(e.Skipped) > 0 {
+		attrs = append(attrs, slog.Any("llm.skipped", e.Skipped))
 	}
 	if len(e.Degraded) > 0 {
 		attrs = append(attrs, slog.Any("llm.degraded", e.Degraded))

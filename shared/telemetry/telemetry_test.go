@@ -107,6 +107,9 @@ func TestPointsOfWhatIsNotKnown(t *testing.T) {
 	}{
 		"nothing is known":                  {telemetry.Exchange{}, nil},
 		"a hit in the cache costs zero":     {telemetry.Exchange{Cache: telemetry.CacheHit, CostUSD: &zero}, []string{"llm.cache.hit", "llm.request.cost", "product_analytics.endpoint_cost"}},
+		"a stale answer is neither":         {telemetry.Exchange{Cache: telemetry.CacheStale}, []string{"llm.cache.stale"}},
+		"a model was passed over":           {telemetry.Exchange{Skipped: []string{"google/global/m"}}, []string{"llm.breaker.open"}},
+		"a second call was begun":           {telemetry.Exchange{Attempts: []telemetry.Attempt{{Hedge: true}}}, []string{"llm.request.hedge"}},
 		"a quality without signals":         {telemetry.Exchange{Quality: &telemetry.Quality{}}, nil},
 		"an attempt of no note":             {telemetry.Exchange{Attempts: []telemetry.Attempt{{Model: "a"}}}, nil},
 		"a client that left is no error":    {telemetry.Exchange{Outcome: telemetry.OutcomeCanceled, ErrorType: "canceled"}, nil},
@@ -190,7 +193,7 @@ func TestCatalogue(t *testing.T) {
 	want := []string{
 		"llm.request.duration", "llm.request.tokens.input", "llm.request.tokens.output", "llm.request.tokens.total", "llm.request.cost",
 		"llm.request.error", "llm.request.count", "llm.request.retry", "llm.request.fallback", "llm.request.timeout",
-		"llm.request.time_to_first_token", "llm.cache.hit", "llm.cache.miss", "llm.quality.semantic_similarity", "llm.quality.groundedness",
+		"llm.request.time_to_first_token", "llm.request.hedge", "llm.breaker.open", "llm.cache.hit", "llm.cache.miss", "llm.cache.stale", "llm.quality.semantic_similarity", "llm.quality.groundedness",
 		"llm.quality.ungrounded", "llm.safety.block", "llm.safety.prompt_injection", "llm.safety.token_abuse", "llm.health_score",
 		"llm.remediation.applied", "llm.remediation.refused", "llm.remediation.reverted", "llm.remediation.active", "llm.telemetry.dropped",
 		"llm.escalation.sent", "llm.escalation.queued", "llm.escalation.failed",

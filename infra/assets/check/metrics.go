@@ -160,7 +160,7 @@ func values(key string) []string {
 			string(telemetry.OutcomeCanceled), string(telemetry.OutcomeRejected),
 		}
 	case "cache":
-		return []string{string(telemetry.CacheOff), string(telemetry.CacheHit), string(telemetry.CacheMiss)}
+		return []string{string(telemetry.CacheOff), string(telemetry.CacheHit), string(telemetry.CacheMiss), string(telemetry.CacheStale)}
 	case "tier":
 		return []string{string(catalog.Economy), string(catalog.Standard), string(catalog.Quality), "named"}
 	case "request_type":
