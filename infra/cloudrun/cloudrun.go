@@ -72,6 +72,7 @@ var variables = map[string]string{
 	"cooldown":              "LRCP_COOLDOWN",
 	"hourly_budget":         "LRCP_HOURLY_BUDGET",
 	"flap_window":           "LRCP_FLAP_WINDOW",
+	"escalation_team":       "LRCP_ESCALATION_TEAM",
 	"insights_window":       "LRCP_INSIGHTS_WINDOW",
 	"status_feed":           "LRCP_STATUS_FEED",
 	"capture_content":       "LLM_CAPTURE_CONTENT",

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // secretValues are the values of the secrets, by variable.
 func secretValues() map[string]string {
 	return map[string]string{
-		"LRCP_API_KEYS": "web:secret-1", "LRCP_CONTROL_SECRETS": "secret-2", "LRCP_PROBE_API_KEY": "secret-3",
+		"LRCP_API_KEYS": "web:secret-1", "LRCP_CONTROL_SECRETS": "secret-2", "LRCP_PROBE_API_KEY": "secret-3", "LRCP_ESCALATION_APP_KEY": "secret-7",
 		"DD_API_KEY": "secret-4", "DD_APP_KEY": "secret-5", "OPENAI_API_KEY": "secret-6",
 	}
 }
@@ -277,7 +277,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 	}{
 		"another version is another revision of every function": {
 			change: []setting{param("version", "1.4.1")},
-			want:   all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "insights", "probe"),
+			want:   all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe"),
 		},
 		"what one function is made from": {
 			source: map[string]string{"functions/probe/cmd/main.go": "package main\n\nfunc main() { println() }\n"},
@@ -340,16 +340,16 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 		},
 		"a database of another name": {
 			change: []setting{param("database", "other")},
-			want: slices.Concat([]string{"create Firestore database other", "create TTL of lrcp-control", "create TTL of lrcp-cache"},
-				all("create role datastore.user for %s on project", "qa", "completion", "remediation"),
-				[]string{"delete roles that are not needed"}, all("update service lrcp-prod-%s", "qa", "completion", "remediation")),
+			want: slices.Concat([]string{"create Firestore database other", "create TTL of lrcp-control", "create TTL of lrcp-cache", "create TTL of lrcp-escalation"},
+				all("create role datastore.user for %s on project", "qa", "completion", "remediation", "escalation"),
+				[]string{"delete roles that are not needed"}, all("update service lrcp-prod-%s", "qa", "completion", "remediation", "escalation")),
 		},
 		"models of OpenAI instead of Google's": {
 			change: []setting{param("provider", "openai"), param("model_standard", "m")},
 			want: slices.Concat([]string{"create secret lrcp-prod-openai-api-key"},
 				all("create role secretmanager.secretAccessor for %s on secret lrcp-prod-openai-api-key", "qa", "completion", "diagnosis"),
 				[]string{"delete roles that are not needed"},
-				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "insights", "probe")),
+				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe")),
 		},
 	}
 	shared := repository(t)
@@ -402,6 +402,7 @@ func TestRequirementsAreOneList(t *testing.T) {
 				"the secret lrcp-prod-api-keys does not exist, and the variable LRCP_API_KEYS is not set",
 				"the secret lrcp-prod-dd-api-key does not exist, and the variable DD_API_KEY is not set",
 				"the secret lrcp-prod-control-secrets does not exist, and the variable LRCP_CONTROL_SECRETS is not set",
+				"the secret lrcp-prod-escalation-app-key does not exist, and the variable LRCP_ESCALATION_APP_KEY is not set",
 				"the secret lrcp-prod-dd-app-key does not exist, and the variable DD_APP_KEY is not set",
 				"the secret lrcp-prod-probe-api-key does not exist, and the variable LRCP_PROBE_API_KEY is not set",
 			},
@@ -519,7 +520,7 @@ func TestDestroy(t *testing.T) {
 		left  [3]int
 		notes []string
 	}{
-		"data is kept": {left: [3]int{5, 1, 1}, notes: []string{
+		"data is kept": {left: [3]int{6, 1, 1}, notes: []string{
 			"kept: the secrets, the images in repository lrcp-prod, and the Firestore database lrcp-prod",
 		}},
 		"everything goes": {change: []setting{purge}},

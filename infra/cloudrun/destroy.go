@@ -70,7 +70,7 @@ func (c *cloud) data() []deploy.Step {
 	if !own {
 		return append(steps, deploy.Step{Name: "Firestore database " + s.Database, Plan: func(context.Context) (deploy.Change, error) {
 			return deploy.Change{Action: deploy.Unchanged, Notes: []string{
-				"kept: the Firestore database " + s.Database + ", which may hold more than ours; ours are the collections lrcp-control and lrcp-cache",
+				"kept: the Firestore database " + s.Database + ", which may hold more than ours; ours are the collections lrcp-control, lrcp-cache and lrcp-escalation",
 			}}, nil
 		}})
 	}

@@ -21,7 +21,7 @@ func (t *Target) Steps() []deploy.Step {
 	for _, name := range accountNames() {
 		steps = append(steps, c.account(name))
 	}
-	steps = append(steps, c.repository(), c.makeDatabase(), c.expiry("lrcp-control"), c.expiry("lrcp-cache"))
+	steps = append(steps, c.repository(), c.makeDatabase(), c.expiry("lrcp-control"), c.expiry("lrcp-cache"), c.expiry("lrcp-escalation"))
 	for _, secret := range t.settings.Secrets() {
 		steps = append(steps, c.secret(secret))
 	}

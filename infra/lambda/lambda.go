@@ -73,7 +73,7 @@ func New(opts Options) (*Target, error) {
 
 // required are the parameters without a value of their own. Those of Google are so only for its providers.
 func (t *Target) required() []string {
-	names := []string{"site", "version", "dd_api_key_arn", "dd_app_key_arn", "api_keys_arn", "control_secrets_arn", "probe_key_arn"}
+	names := []string{"site", "version", "dd_api_key_arn", "dd_app_key_arn", "escalation_app_key_arn", "api_keys_arn", "control_secrets_arn", "probe_key_arn"}
 	provider, given := t.opts.Params["provider"]
 	if !given || strings.Contains(provider, "vertexai") || strings.Contains(provider, "genai") {
 		names = append(names, "google_project", "google_location", "google_credentials")

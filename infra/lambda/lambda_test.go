@@ -176,7 +176,7 @@ func arn(name string) string {
 func TestRequirements(t *testing.T) {
 	complete := map[string]string{
 		"site": "datadoghq.com", "version": "1", "provider": "openai", "dd_api_key_arn": arn("a"), "dd_app_key_arn": arn("b"),
-		"api_keys_arn": arn("c"), "control_secrets_arn": arn("d"), "probe_key_arn": arn("e"),
+		"api_keys_arn": arn("c"), "control_secrets_arn": arn("d"), "probe_key_arn": arn("e"), "escalation_app_key_arn": arn("f"),
 	}
 	with := func(more map[string]string) map[string]string {
 		all := map[string]string{}

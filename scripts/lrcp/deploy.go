@@ -219,7 +219,7 @@ func (d *deployment) steps(target deploy.Target, work *assetsWork, smoke *smokeT
 // secretVariables are what the tools have no use for: the secrets of the assets, and those that are put into a secret store.
 func secretVariables() []string {
 	return []string{
-		"LRCP_SECRET_", "LRCP_API_KEYS=", "LRCP_CONTROL_SECRETS=", "LRCP_PROBE_API_KEY=", "OPENAI_API_KEY=", "DD_API_KEY=", "DD_APP_KEY=",
+		"LRCP_SECRET_", "LRCP_API_KEYS=", "LRCP_CONTROL_SECRETS=", "LRCP_PROBE_API_KEY=", "LRCP_ESCALATION_APP_KEY=", "OPENAI_API_KEY=", "DD_API_KEY=", "DD_APP_KEY=",
 	}
 }
 

@@ -29,7 +29,7 @@ import (
 var deploySecrets = map[string]string{
 	"DD_API_KEY": "secret-datadog-api-key", "DD_APP_KEY": "secret-datadog-app-key",
 	"LRCP_SECRET_CONTROL": "secret-of-the-control-functions", "LRCP_SECRET_API_KEY": "secret-key-of-the-data-functions",
-	"LRCP_API_KEYS": "secret-keys-of-all-callers", "LRCP_CONTROL_SECRETS": "secret-of-the-control-functions", "LRCP_PROBE_API_KEY": "secret-key-of-the-data-functions",
+	"LRCP_API_KEYS": "secret-keys-of-all-callers", "LRCP_CONTROL_SECRETS": "secret-of-the-control-functions", "LRCP_PROBE_API_KEY": "secret-key-of-the-data-functions", "LRCP_ESCALATION_APP_KEY": "secret-key-of-escalation",
 }
 
 // version is what is deployed in these tests.
@@ -135,7 +135,7 @@ func newCloud(t *testing.T) *cloud {
 	file := "settings: {channel: '#llm'}\ncloudrun: {project: acme-llm, region: europe-west1}\nlambda:\n  region: eu-central-1\n  google_project: p\n  google_location: europe-west1\n" +
 		"  google_credentials: '{\"type\":\"external_account\"}'\n"
 	var arns []string
-	for _, name := range []string{"dd_api_key_arn", "dd_app_key_arn", "api_keys_arn", "control_secrets_arn", "probe_key_arn"} {
+	for _, name := range []string{"dd_api_key_arn", "dd_app_key_arn", "escalation_app_key_arn", "api_keys_arn", "control_secrets_arn", "probe_key_arn"} {
 		arn := "arn:aws:secretsmanager:eu-central-1:123456789012:secret:lrcp/" + name + "-AbCdEf"
 		arns = append(arns, arn)
 		file += "  " + name + ": " + arn + "\n"

@@ -24,6 +24,7 @@ func Keys(cloud string) []Key {
 			{"region", "AWS region"},
 			{"dd_api_key_arn", "ARN of the secret with a Datadog API key"},
 			{"dd_app_key_arn", "ARN of the secret with a Datadog application key"},
+			{"escalation_app_key_arn", "ARN of the secret with the application key that opens incidents and pages"},
 			{"api_keys_arn", "ARN of the secret with the callers of qa and completion, name:sha256,…"},
 			{"control_secrets_arn", "ARN of the secret with the bearer secret of the control functions"},
 			{"probe_key_arn", "ARN of the secret with the API key that the probe calls with"},
@@ -43,6 +44,7 @@ func Keys(cloud string) []Key {
 			{"probe_deadline", "longest time of a probe"},
 			{"probe_timeout", "seconds after which Lambda ends the probe"},
 			{"probe_schedule", "how often it is called"},
+			{"escalation_schedule", "how often what could not be sent is tried again"},
 			{"probe_qa_url", "what the probe calls instead of qa"},
 			{"probe_completion_url", "what the probe calls instead of completion"},
 			{"insights_schedule", "how often it is called"},
@@ -61,6 +63,7 @@ func Keys(cloud string) []Key {
 			{"cpu", "always, or request: cheaper, and telemetry may come late"},
 			{"insights_schedule", "how often it is called, as a cron expression"},
 			{"probe_schedule", "how often it is called, as a cron expression"},
+			{"escalation_schedule", "how often what could not be sent is tried again, as a cron expression"},
 		}, functionKeys())
 	}
 	return nil
@@ -94,6 +97,7 @@ func functionKeys() []Key {
 		{"hourly_budget", "changes an hour at most"},
 		{"flap_window", "time in which a change back is refused"},
 		{"status_feed", "the provider's status feed, or none"},
+		{"escalation_team", "handle of the team that is paged"},
 		{"insights_window", "how far back the health score looks"},
 	}
 }

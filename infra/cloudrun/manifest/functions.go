@@ -44,6 +44,7 @@ var (
 	probeAPIKey    = Secret{"LRCP_PROBE_API_KEY", "probe-api-key"}
 	datadogAPIKey  = Secret{"DD_API_KEY", "dd-api-key"}
 	datadogAppKey  = Secret{"DD_APP_KEY", "dd-app-key"}
+	escalationKey  = Secret{"LRCP_ESCALATION_APP_KEY", "escalation-app-key"}
 	openAIKey      = Secret{"OPENAI_API_KEY", "openai-api-key"}
 )
 
@@ -88,6 +89,11 @@ func Functions() []Function {
 		},
 		{
 			Name: "diagnosis", Models: true, secrets: []Secret{controlSecrets},
+			Timeout: 20 * time.Second, Concurrency: 20, MaxInstances: 2,
+		},
+		{
+			Name: "escalation", State: true, secrets: []Secret{controlSecrets, datadogAPIKey, escalationKey},
+			Job:     &Job{Cron: "* * * * *", Method: "POST", Path: "/escalation/queue"},
 			Timeout: 20 * time.Second, Concurrency: 20, MaxInstances: 2,
 		},
 		{

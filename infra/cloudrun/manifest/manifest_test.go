@@ -183,7 +183,7 @@ func TestSchedulesAndTheirFunctionsAgree(t *testing.T) {
 			t.Errorf("%s accepts %s for %s", f.Name, identity, audience)
 		}
 	}
-	if diff := cmp.Diff([]string{"insights", "probe"}, scheduled); diff != "" {
+	if diff := cmp.Diff([]string{"escalation", "insights", "probe"}, scheduled); diff != "" {
 		t.Errorf("schedules, want - got +:\n%s", diff)
 	}
 	if want := "https://lrcp-prod-insights-123456789012.europe-west1.run.app"; s.URL("insights") != want {

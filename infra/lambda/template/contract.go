@@ -31,6 +31,7 @@ const secretSuffix = "_SECRET_ARN"
 // The values that IAM compares the partition key of each item with. A request without any key must not slip through.
 const (
 	controlItems = `{"ForAllValues:StringEquals":{"dynamodb:LeadingKeys":["control"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
+	outboxItems  = `{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["escalation#*"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
 	cacheItems   = `{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["cache#*"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
 )
 
@@ -48,6 +49,7 @@ func contracts() []contract {
 	readControl := table(controlItems, "GetItem", "Query")
 	writeControl := table(controlItems, "PutItem", "DeleteItem", "ConditionCheckItem")
 	cache := table(cacheItems, "GetItem", "PutItem")
+	outbox := table(outboxItems, "GetItem", "Query", "PutItem", "DeleteItem")
 
 	model := []string{
 		"GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION", "LRCP_GOOGLE_CREDENTIALS", "LRCP_GENAI_LOCATION", "LRCP_VERTEXAI_TRANSPORT",
@@ -67,6 +69,10 @@ func contracts() []contract {
 		{
 			name: "diagnosis", control: true, url: true, required: with(control, "LRCP_PROVIDER"),
 			optional: with(model, "LRCP_STATUS_FEED", "LRCP_DIAGNOSIS_TIMEOUT"),
+		},
+		{
+			name: "escalation", control: true, url: true, schedule: true,
+			required: with(control, "LRCP_STATE", "LRCP_ESCALATION_APP_KEY_SECRET_ARN", "LRCP_ESCALATION_TEAM"), table: outbox,
 		},
 		{
 			name: "insights", control: true, url: true, schedule: true, required: with(control, "DD_APP_KEY_SECRET_ARN", "LRCP_REMEDIATION_URL"),
@@ -108,7 +114,7 @@ func common() map[string]string {
 
 // secrets are the variables that hold a secret where there is no secret store.
 func secrets() []string {
-	return []string{"DD_API_KEY", "DD_APP_KEY", "OPENAI_API_KEY", "LRCP_API_KEYS", "LRCP_CONTROL_SECRETS", "LRCP_PROBE_API_KEY"}
+	return []string{"DD_API_KEY", "DD_APP_KEY", "OPENAI_API_KEY", "LRCP_API_KEYS", "LRCP_CONTROL_SECRETS", "LRCP_PROBE_API_KEY", "LRCP_ESCALATION_APP_KEY"}
 }
 
 // Functions returns the names of the functions that are deployed to Lambda, in order.

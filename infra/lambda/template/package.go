@@ -34,7 +34,7 @@ func Placeholders(region string) map[string]string {
 		"version": "placeholder", "site": "datadoghq.com", "google_project": "placeholder", "google_location": "us-central1",
 		"google_credentials": `{"type":"external_account","audience":"placeholder"}`,
 	}
-	for _, name := range []string{"dd_api_key", "dd_app_key", "api_keys", "control_secrets", "probe_key"} {
+	for _, name := range []string{"dd_api_key", "dd_app_key", "escalation_app_key", "api_keys", "control_secrets", "probe_key"} {
 		params[name+"_arn"] = "arn:aws:secretsmanager:" + region + ":000000000000:secret:" + name + "-AAAAAA"
 	}
 	return params

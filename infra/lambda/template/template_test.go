@@ -296,7 +296,8 @@ func testEachRule(t *testing.T, data []byte) {
 		"a control function that never runs": {
 			[]change{{"Resources ProbeLambdaFunction Properties ReservedConcurrentExecutions", 0}},
 			[]string{
-				"DiagnosisLambdaFunction: reserves no executions, but ProbeLambdaFunction does", "InsightsLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
+				"DiagnosisLambdaFunction: reserves no executions, but ProbeLambdaFunction does", "EscalationLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
+				"InsightsLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
 				"ProbeLambdaFunction: reserves 0 executions: it could never run", "RemediationLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
 			},
 		},
