@@ -22,6 +22,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/routes"
 	"github.com/llm-reliability/control-plane/infra/assets/settings"
 	"github.com/llm-reliability/control-plane/infra/cloudrun"
+	"github.com/llm-reliability/control-plane/infra/cloudrun/manifest"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
@@ -774,8 +775,14 @@ func TestDeployToCloudRun(t *testing.T) {
 	c.set(t, "fail", "")
 	said, status = c.run(t, t.Context(), goOn(t, said))
 	must(t, said, status, 0, "= unchanged service lrcp-test-qa", "+ create service lrcp-test-completion", "https://lrcp-test-probe-123456789012.europe-west1.run.app", "refuses strangers, answers")
-	services := []string{"run services replace", "run services replace", "run services replace", "run services replace", "run services replace"}
-	same(t, c.mutations(t), append(services, "scheduler jobs create", "scheduler jobs create")...)
+	var services, jobs []string
+	for _, f := range manifest.Functions()[1:] { // the first one was made before
+		services = append(services, "run services replace")
+		if f.Job != nil {
+			jobs = append(jobs, "scheduler jobs create")
+		}
+	}
+	same(t, c.mutations(t), append(services, jobs...)...)
 	if message := c.monitorMessage(t); message != "ask https://lrcp-test-qa-123456789012.europe-west1.run.app/health #llm" {
 		t.Errorf("the message of the monitor is %q, want the URL of qa in it", message)
 	}
