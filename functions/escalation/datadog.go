@@ -152,8 +152,7 @@ func (f *Function) updateIncident(ctx context.Context, e *entry) error {
 			attributes["customer_impact_end"] = e.Reached[resolved].Format(time.RFC3339)
 		}
 	}
-	body := data("incidents", attributes)
-	body["data"].(object)["id"] = e.ID //nolint:forcetypeassert // made above
+	body := object{"data": object{"type": "incidents", "id": e.ID, "attributes": attributes}}
 	return f.opts.Datadog.Do(ctx, http.MethodPatch, incidentsPath+"/"+url.PathEscape(e.ID), nil, body, nil)
 }
 

@@ -320,14 +320,6 @@ func (a attributes) cells() string {
 	return strings.Join(all, "\n---\n")
 }
 
-// fault makes Datadog fail requests whose method and path begin so; an empty one ends that.
-func (w *world) fault(begins string, f api.Fault) {
-	if begins != "" {
-		f.Match = func(r *http.Request) bool { return strings.HasPrefix(r.Method+" "+r.URL.Path, begins) }
-	}
-	w.api.SetFault(f)
-}
-
 // count is the sum of a metric, of points with all of the tags.
 func (w *world) count(metric string, tags ...string) float64 {
 	sum, _ := w.sink.Sum(metric, tags...)
