@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -252,7 +253,9 @@ func TestWriteProblem(t *testing.T) {
 			if w.Code != test.problem.Status || w.Body.String() != test.body+"\n" {
 				t.Errorf("response = %d %s, want %d %s", w.Code, w.Body, test.problem.Status, test.body)
 			}
-			want := http.Header{"Content-Type": {"application/problem+json"}, "X-Content-Type-Options": {"nosniff"}}
+			want := http.Header{
+				"Content-Type": {"application/problem+json"}, "Content-Length": {strconv.Itoa(len(test.body) + 1)}, "X-Content-Type-Options": {"nosniff"},
+			}
 			if test.retryAfter != "" {
 				want.Set("Retry-After", test.retryAfter)
 			}

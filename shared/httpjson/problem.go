@@ -135,9 +135,12 @@ func write(w http.ResponseWriter, status int, contentType string, v any) {
 		status, body = http.StatusInternalServerError, []byte(`{"type":"about:blank","title":"Internal Server Error","status":500}`)
 		contentType = "application/problem+json"
 	}
+	body = append(body, '\n')
 	w.Header().Set("Content-Type", contentType)
+	// With the length, the response can be pushed out before its handler is done.
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	// A failed write means that the client is gone; there is nobody left to tell.
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body)
 }

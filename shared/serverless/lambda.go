@@ -111,6 +111,7 @@ type directResponse struct {
 // Lambda makes the event of a function URL, and only that has a requestContext: what its caller sends is in strings below
 // headers and body, so that no request can be taken for another kind.
 func dispatch(h http.Handler, s *scheduled) invoke {
+	h = unsized{h}
 	serveURL := lambdaurl.Wrap(h)
 	return func(ctx context.Context, event json.RawMessage) (any, error) {
 		var kind struct {
@@ -136,6 +137,25 @@ func dispatch(h http.Handler, s *scheduled) invoke {
 		}
 		return serveDirect(ctx, h, d)
 	}
+}
+
+// unsized takes the length off responses: a function URL sends them in chunks, and a header must not say otherwise.
+type unsized struct{ next http.Handler }
+
+// ServeHTTP implements http.Handler.
+func (u unsized) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	u.next.ServeHTTP(&unsizedResponse{w}, r)
+}
+
+type unsizedResponse struct{ http.ResponseWriter }
+
+// Unwrap is for http.ResponseController.
+func (w *unsizedResponse) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader sends the headers without a length.
+func (w *unsizedResponse) WriteHeader(status int) {
+	w.Header().Del("Content-Length")
+	w.ResponseWriter.WriteHeader(status)
 }
 
 var errUnknownEvent = errors.New(`event is neither a function URL request nor {"method","path","headers","body"} nor that of a schedule`)

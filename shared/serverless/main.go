@@ -100,7 +100,7 @@ func run(ctx context.Context, name string, getenv func(string) string, lines *lo
 	if err = errors.Join(e.Err(), err); err != nil {
 		return err
 	}
-	opts := Options{Name: name, Version: cfg.version, Telemetry: client, Timeout: cfg.timeout}
+	opts := Options{Name: name, Version: cfg.version, Telemetry: client, Timeout: cfg.timeout, Early: out.background}
 	jobs, err := newScheduled(f, opts)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func flush(t *telemetry.Client) func(http.Handler) http.Handler {
 
 // span opens the span of the request and closes it with the status that was sent. A write that fails means that the
 // client is gone, and cancels the request: the platform does not always say so, and a model call costs money.
-func span(t *telemetry.Client, name string) func(http.Handler) http.Handler {
+func span(t *telemetry.Client, name string, early bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, s := t.Begin(r.Context(), name, r.Header)
@@ -39,6 +39,9 @@ func span(t *telemetry.Client, name string) func(http.Handler) http.Handler {
 			out := &response{ResponseWriter: w, cancel: cancel}
 			defer func() { s.End(out.outcome()) }()
 			next.ServeHTTP(out, r.WithContext(ctx))
+			if early {
+				out.send()
+			}
 		})
 	}
 }
@@ -73,6 +76,15 @@ func (w *response) Write(p []byte) (int, error) {
 		w.cancel(fmt.Errorf("write response: %w", err))
 	}
 	return n, err
+}
+
+// send pushes out a response that is known to be whole, so that its reader does not wait for what is done after it. One
+// without a length has no end yet, and a platform that sends each write needs no push.
+func (w *response) send() {
+	if w.Header().Get("Content-Length") != "" {
+		// A client that is gone was noticed when the response was written, or has it all.
+		_ = http.NewResponseController(w).Flush()
+	}
 }
 
 // outcome is the status and error of the span. A request that the server failed has an error even without a panic.

@@ -20,6 +20,8 @@ type output struct {
 	// traced is whether Datadog's Lambda wrapper starts the tracer, with tracerOptions.
 	traced        bool
 	tracerOptions []tracer.StartOption
+	// background is whether nobody waits for the delivery before the process ends.
+	background bool
 	// invoked tells that an invocation has come out of that wrapper.
 	invoked func()
 	close   func(ctx context.Context) error
@@ -45,6 +47,7 @@ func openTelemetry(ctx context.Context, cfg config, e *env.Env, log *slog.Logger
 	c.Function, c.Logger, c.StartedByWrapper = cfg.name, log, cfg.lambda
 	sink := datadog.Start(ctx, c)
 	return output{
-		sink: sink, traced: cfg.lambda && c.Enabled, tracerOptions: sink.TracerOptions(), invoked: sink.Invoked, close: sink.Close,
+		background: c.Background && !cfg.lambda,
+		sink:       sink, traced: cfg.lambda && c.Enabled, tracerOptions: sink.TracerOptions(), invoked: sink.Invoked, close: sink.Close,
 	}, nil
 }

@@ -46,6 +46,9 @@ type Options struct {
 	Telemetry *telemetry.Client
 	// Timeout bounds a request where the platform sets no earlier deadline; 60 s when zero.
 	Timeout time.Duration
+	// Early sends a whole response before its telemetry is recorded and flushed. It is for a process that runs on when the
+	// last response has left; another one may be frozen then, with what it had still to do.
+	Early bool
 	// Reserve is kept back from the deadline for the error response and the flush; 500 ms when zero.
 	Reserve time.Duration
 }
@@ -54,7 +57,7 @@ type Options struct {
 // first.
 //
 // The flush is outermost: it must see the ended span, and on Lambda the process may be frozen as soon as ServeHTTP has
-// returned. Recovery is inside the request ID, so that a panic can be found by the ID that its caller saw.
+// returned. What a request records is recorded when its span ends, which is after a whole response has left if o says so. Recovery is inside the request ID, so that a panic can be found by the ID that its caller saw.
 func Wrap(f Function, o Options) http.Handler { return wrap(f, o, authenticate(f.Auth)) }
 
 // wrap is Wrap with what decides about a request in place of f's authentication.
@@ -67,7 +70,7 @@ func wrap(f Function, o Options, admit func(http.Handler) http.Handler) http.Han
 	}
 	chain := []func(http.Handler) http.Handler{
 		flush(o.Telemetry),
-		span(o.Telemetry, o.Name),
+		span(o.Telemetry, o.Name, o.Early),
 		requestID,
 		recovery(o.Telemetry.Logger()),
 		deadline(o.Timeout, o.Reserve),

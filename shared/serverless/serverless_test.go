@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
@@ -72,6 +73,48 @@ func TestWrap(t *testing.T) {
 			}
 			if diff := cmp.Diff(sink.Statuses(), []int{tt.status}); diff != "" || sink.Flushes() != 1 {
 				t.Errorf("%d flushes, want 1; span statuses (-got +want):\n%s", sink.Flushes(), diff)
+			}
+		})
+	}
+}
+
+// late is a sink that knows how much of the response had been sent when the request was recorded.
+type late struct {
+	telemetry.Memory
+	sent func() bool
+	was  bool
+}
+
+func (l *late) Record(ctx context.Context, e *telemetry.Exchange) {
+	l.was = l.sent()
+	l.Memory.Record(ctx, e)
+}
+
+func TestAWholeResponseLeavesBeforeItIsRecorded(t *testing.T) {
+	whole := func(w http.ResponseWriter) { httpjson.Write(w, 200, "answer") }
+	for name, tt := range map[string]struct {
+		early bool
+		write func(http.ResponseWriter)
+		sent  bool
+	}{
+		"where the process runs on":        {true, whole, true},
+		"not where it may be frozen":       {false, whole, false},
+		"not without a length, as a piece": {true, func(w http.ResponseWriter) { io.WriteString(w, "piece") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			sink := &late{sent: func() bool { return w.Flushed }}
+			client, err := telemetry.New(telemetry.Options{Sink: sink, Logger: slog.New(slog.DiscardHandler), Function: "f"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := serverless.Wrap(serverless.Function{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				client.Record(r.Context(), &telemetry.Exchange{})
+				tt.write(w)
+			})}, serverless.Options{Name: "f", Telemetry: client, Early: tt.early})
+			h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+			if len(sink.Exchanges()) != 1 || sink.was != tt.sent {
+				t.Errorf("%d recorded, sent before is %v, want %v", len(sink.Exchanges()), sink.was, tt.sent)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -127,14 +128,54 @@ func (c *Client) Begin(ctx context.Context, name string, header http.Header) (co
 		return ctx, noSpan{}
 	}
 	ctx, span := c.opts.Sink.Begin(ctx, name, header)
-	return context.WithValue(ctx, spanKey{}, span), span
+	recording := &recordingSpan{Span: span}
+	return context.WithValue(ctx, spanKey{}, recording), recording
 }
 
-// Record derives spans, metrics and the log line from one exchange.
+// recordingSpan is the span of a request together with the exchanges that are recorded when it ends.
+type recordingSpan struct {
+	Span
+	mu      sync.Mutex
+	pending []func()
+	ended   bool
+}
+
+// later keeps a record until the span ends; it returns false when that is over.
+func (s *recordingSpan) later(record func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.pending = append(s.pending, record)
+	return true
+}
+
+// End implements Span: it records what was kept, and closes the span.
+func (s *recordingSpan) End(status int, err error) {
+	s.mu.Lock()
+	pending := s.pending
+	s.pending, s.ended = nil, true
+	s.mu.Unlock()
+	for _, record := range pending {
+		record()
+	}
+	s.Span.End(status, err)
+}
+
+// Record derives spans, metrics and the log line from one exchange, which must not change any more. Within a request it
+// does so when the request's span ends: the response is on its way by then, and nobody waits for what recording costs.
 func (c *Client) Record(ctx context.Context, e *Exchange) {
 	if c == nil {
 		return
 	}
+	if span, ok := ctx.Value(spanKey{}).(*recordingSpan); ok && span.later(func() { c.record(ctx, e) }) {
+		return
+	}
+	c.record(ctx, e)
+}
+
+func (c *Client) record(ctx context.Context, e *Exchange) {
 	c.opts.Sink.Record(ctx, e)
 	c.opts.Sink.Emit(Points(e))
 	c.opts.Logger.LogAttrs(ctx, level(e), "request", LogAttrs(e)...)

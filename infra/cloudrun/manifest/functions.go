@@ -6,11 +6,12 @@
 //   - Two containers. The sidecar, serverless-init, takes traces and metrics on the loopback interface and log lines from a
 //     file in a volume in memory. The function depends on it, because the tracer asks once, at start, what the agent can
 //     do, and because the container that starts last is stopped first, so that what it says at its end is still passed on.
-//   - The CPU is always allocated while an instance lives. The function's own flush hands everything to the sidecar before
-//     a response ends, but the sidecar sends it to Datadog some seconds later. With a CPU for requests only, the telemetry
-//     of the last request before a pause would wait for the next one, and an alert with it. Datadog says that its sidecar
-//     is not throttled; Google says that all of an instance is. Instances still go when idle, but for those that a schedule
-//     calls often enough: Settings.RequestCPU is for who will not pay for that.
+//   - The CPU is always allocated while an instance lives. So the answers of qa and completion do not wait until the sidecar
+//     has their telemetry: it is sent in the background, and flushed when the instance stops. The others hand everything
+//     over before a response ends, but the sidecar sends it to Datadog some seconds later, too. With a CPU for requests
+//     only, the telemetry of the last request before a pause would wait for the next one, and an alert with it. Datadog says
+//     that its sidecar is not throttled; Google says that all of an instance is. Instances still go when idle, but for those
+//     that a schedule calls often enough: Settings.RequestCPU is for who will not pay for that.
 //   - The first generation of the execution environment: it starts faster, and nothing here needs the second.
 //   - Cloud Run's own check of callers is off, and the functions check: API keys, control secrets, or the token of the
 //     schedule. Datadog's HTTP action can't send a Google ID token. And where Cloud Run checks a token itself, it passes
@@ -253,6 +254,10 @@ func (s Settings) env(f Function) []EnvVar {
 		v["LRCP_SCHEDULE_IDENTITY"] = s.Account("scheduler")
 	}
 	switch f.Name {
+	case "qa", "completion":
+		if !s.RequestCPU {
+			v["LRCP_FLUSH"] = "background"
+		}
 	case "probe":
 		v["LRCP_PROBE_QA_URL"], v["LRCP_PROBE_COMPLETION_URL"] = s.URL("qa"), s.URL("completion")
 	case "insights":

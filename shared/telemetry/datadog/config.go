@@ -43,14 +43,21 @@ type Config struct {
 	Function string
 	// StartTimeout bounds how long Start waits for an agent that is still starting; 250 ms when 0.
 	StartTimeout time.Duration
+	// Background leaves the sending to the SDK's own rhythm of two seconds: Flush then waits for nothing, and Close for all.
+	// It is for a process that runs on between requests. One that is frozen there must wait, so it has no effect together with
+	// StartedByWrapper.
+	Background bool
 	// StartedByWrapper leaves it to Datadog's Lambda wrapper to start the tracer, with TracerOptions.
 	StartedByWrapper bool
 	// Logger hears, in one line each, that telemetry is off or the agent absent; required.
 	Logger *slog.Logger
 }
 
-// ConfigFromEnv reads the standard variables of Datadog's libraries, and LLM_CAPTURE_CONTENT. What is wrong with them is
-// recorded in e.
+// ConfigFromEnv reads the standard variables of Datadog's libraries, and two of ours. What is wrong with them is recorded
+// in e.
+//
+//	LLM_CAPTURE_CONTENT   none, truncated or full: how much of prompts and answers is in spans; none when not set
+//	LRCP_FLUSH            request, or background where the process has its processor between requests, too; request when not set
 func ConfigFromEnv(e *env.Env) Config {
 	c := Config{
 		Enabled:    e.Bool("DD_TRACE_ENABLED", true),
@@ -62,6 +69,7 @@ func ConfigFromEnv(e *env.Env) Config {
 		StatsdAddr: net.JoinHostPort(e.String("DD_DOGSTATSD_HOST", e.String("DD_AGENT_HOST", "127.0.0.1")), fmt.Sprint(e.Int("DD_DOGSTATSD_PORT", 8125, 1, 65535))),
 		Capture:    Capture(e.OneOf("LLM_CAPTURE_CONTENT", string(CaptureNone), string(CaptureNone), string(CaptureTruncated), string(CaptureFull))),
 	}
+	c.Background = e.OneOf("LRCP_FLUSH", "request", "request", "background") == "background"
 	c.MLApp = e.String("DD_LLMOBS_ML_APP", c.Service)
 	if c.AgentURL == "" {
 		c.AgentURL = "http://" + net.JoinHostPort(e.String("DD_AGENT_HOST", "127.0.0.1"), fmt.Sprint(e.Int("DD_TRACE_AGENT_PORT", 8126, 1, 65535)))

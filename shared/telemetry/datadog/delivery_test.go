@@ -184,3 +184,46 @@ func TestCloseIsBounded(t *testing.T) {
 		t.Errorf("Close took %v with 50 ms to do it in", took)
 	}
 }
+
+func TestInTheBackgroundNoFlushWaitsAndNothingIsLost(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, func(c *datadog.Config) { c.Background = true })
+	a.set(func() { a.delay = 300 * time.Millisecond })
+	// A request makes eight items: more than half of the batches are sent because of their size.
+	const requests = 100
+	begin := time.Now()
+	for range requests {
+		if err := request(t, s, 100*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("%d requests took %v, as if they waited", requests, took)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if spans, evaluations := len(a.llmSpans(t)), a.evaluations(t); spans != 5*requests || evaluations != 2*requests {
+		t.Errorf("%d spans and %d evaluations arrived, want %d and %d", spans, evaluations, 5*requests, 2*requests)
+	}
+	for _, reason := range []string{"flush_timeout", "agent_refused"} {
+		if n := a.dropped(t, reason); n != 0 {
+			t.Errorf("%d items counted as dropped by reason %s, want none", n, reason)
+		}
+	}
+}
+
+func TestInTheBackgroundWhatIsRefusedIsCounted(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, func(c *datadog.Config) { c.Background = true })
+	a.set(func() { a.refuse = 1000 })
+	if err := request(t, s, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the spans counted", func() bool {
+		_ = s.Flush(t.Context()) // it waits for nothing, and can't fail
+		return a.dropped(t, "agent_refused") == 5
+	})
+}

@@ -39,6 +39,9 @@ type Sink struct {
 	// expired counts the flushes in a row that ran out of time, patience is when the next may take its full time again.
 	expired  int
 	patience time.Time
+	// Where nobody waits, due is what was finished when it was last looked at, at that time.
+	due      [tracks]int
+	lookedAt time.Time
 }
 
 var _ telemetry.Sink = (*Sink)(nil)
@@ -117,6 +120,9 @@ func (s *Sink) TracerOptions() []tracer.StartOption {
 // it stops, which may take seconds with an agent that hangs; when ctx ends first, Close leaves that to the SDK.
 func (s *Sink) Close(ctx context.Context) error {
 	err := s.Flush(ctx)
+	if s.background() {
+		err = s.acknowledged(ctx)
+	}
 	if s.config.Enabled && !s.config.StartedByWrapper {
 		stopped := make(chan struct{})
 		go func() {
@@ -227,6 +233,8 @@ var errPaused = errors.New("the agent does not answer: flush put off")
 //
 // After three expiries in a row, only one flush in ten seconds waits, until one succeeds. The others return an error at
 // once: their items leave in the SDK's own rhythm of two seconds, and the next flush that waits accounts for them.
+//
+// With Background, no flush waits: it writes the metrics, and accounts for what was lost or is late.
 func (s *Sink) Flush(ctx context.Context) error {
 	if !s.config.Enabled {
 		return nil
@@ -234,6 +242,50 @@ func (s *Sink) Flush(ctx context.Context) error {
 	if s.statsd != nil {
 		s.statsd.Flush()
 	}
+	if s.background() {
+		s.lookBack(time.Now())
+		return nil
+	}
+	return s.acknowledged(ctx)
+}
+
+// background is whether nobody waits for the agent but Close.
+func (s *Sink) background() bool {
+	return s.config.Enabled && s.config.Background && !s.config.StartedByWrapper
+}
+
+// late is when an item that nobody waits for counts as dropped. The SDK sends every two seconds, and tries for some more.
+const late = 30 * time.Second
+
+// batch is how many items may wait for the SDK's rhythm. Under load, more would come together than memory is there for.
+const batch = 512
+
+// lookBack accounts for what was lost so far, and, now and then, for what was finished long ago and is not settled.
+func (s *Sink) lookBack(now time.Time) {
+	waiting := 0
+	for t, p := range s.transport.progress() {
+		waiting += int(s.finished[t].Load()) - p.begun
+	}
+	if waiting >= batch {
+		tracer.Flush()
+	}
+	s.account()
+	s.mu.Lock()
+	due, look := s.due, now.Sub(s.lookedAt) >= late
+	if look {
+		s.lookedAt = now
+		for t := range tracks {
+			s.due[t] = int(s.finished[t].Load())
+		}
+	}
+	s.mu.Unlock()
+	if look {
+		s.overdueOf(due)
+	}
+}
+
+// acknowledged sends what there is, and waits until the agent has it or ctx ends.
+func (s *Sink) acknowledged(ctx context.Context) error {
 	if s.paused(time.Now()) {
 		s.account()
 		return errPaused
