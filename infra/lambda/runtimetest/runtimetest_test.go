@@ -20,6 +20,7 @@ import (
 
 	// What the binaries are built from, so that go test runs anew, and does not repeat its last result, when it changes.
 	_ "github.com/llm-reliability/control-plane/functions/completion"
+	_ "github.com/llm-reliability/control-plane/functions/escalation"
 	_ "github.com/llm-reliability/control-plane/functions/insights"
 	_ "github.com/llm-reliability/control-plane/functions/remediation"
 	_ "github.com/llm-reliability/control-plane/functions/wire"
@@ -29,6 +30,7 @@ import (
 const (
 	completion  = "github.com/llm-reliability/control-plane/functions/completion/cmd"
 	remediation = "github.com/llm-reliability/control-plane/functions/remediation/cmd"
+	escalation  = "github.com/llm-reliability/control-plane/functions/escalation/cmd"
 	insights    = "github.com/llm-reliability/control-plane/functions/insights/cmd"
 	probe       = "./testdata/probe"
 	hello       = "./testdata/hello"
