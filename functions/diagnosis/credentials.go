@@ -20,6 +20,9 @@ type Credentials interface {
 // ErrExpired is wrapped by the error of credentials that were good once.
 var ErrExpired = errors.New("the credentials have expired")
 
+// ErrScope is wrapped by the error of credentials that are known, and were not asked for with the scope that the model needs.
+var ErrScope = errors.New("the credentials lack the scope that the model asks for")
+
 // Credential is what is known of credentials. It may be shown to whoever may ask, and so never holds a secret or a part of one.
 // What the provider does not tell is absent.
 type Credential struct {
@@ -32,6 +35,8 @@ type Credential struct {
 	// TokenExpiresAt is the end of the token that the credentials were last exchanged for, where they are exchanged at all. Tokens are
 	// renewed for as long as the credentials work.
 	TokenExpiresAt *time.Time `json:"token_expires_at,omitempty"`
+	// MayCall is whether we may call the model; absent where the call told nothing of it, or nothing needs a permission.
+	MayCall *bool `json:"may_call_model,omitempty"`
 }
 
 // None are the credentials of a model that needs none.
@@ -72,11 +77,17 @@ func check(ctx context.Context, b Backend, timeout time.Duration) finding {
 	f := finding{verdict: r.auth, err: err, Evidence: Evidence{
 		Source: b.name(), Observed: observed, Detail: r.detail, LatencyMS: ms(now.Sub(start)), Credential: &credential,
 	}}
+	if may := f.verdict == OK; (may || observed == string(llm.Forbidden)) && credential.Kind != "none" {
+		credential.MayCall = &may
+	}
 	end := credential.ExpiresAt
 	switch {
 	case errors.Is(err, ErrExpired) || end != nil && !end.After(now):
 		f.verdict, f.Observed, f.Detail = Expired, "expired", "the credentials have expired"
 		f.next = "Renew the credentials of " + b.Provider + ", then ask again."
+	case errors.Is(err, ErrScope):
+		f.Detail = "our token has not the scope that the model asks for"
+		f.next = "Ask for the token of " + b.Provider + " with the scope that its models need, then ask again."
 	case f.verdict == Invalid && observed == string(llm.Forbidden):
 		f.next = fmt.Sprintf("Grant our identity at %s the use of %s, then ask again.", b.Provider, b.Model)
 	case f.verdict == Invalid:

@@ -252,6 +252,35 @@ func TestAuthVerdicts(t *testing.T) {
 	}
 }
 
+// TestPermissionToCallIsTold has every way in which a check can tell whether we may call the model, or not tell it.
+func TestPermissionToCallIsTold(t *testing.T) {
+	with := func(c diagnosis.Credentials) []diagnosis.Backend {
+		b := backends(model{})
+		b[0].Credentials = c
+		return b
+	}
+	scope := &llm.Error{Kind: llm.Forbidden, Err: diagnosis.ErrScope}
+	for name, tt := range map[string]struct {
+		route      []diagnosis.Backend
+		want, next string
+	}{
+		"it answers":                {backends(model{}), `"may_call_model":true`, "Nothing to do."},
+		"it is forbidden":           {backends(failing(llm.Forbidden)), `"may_call_model":false`, "Grant our identity"},
+		"the token lacks the scope": {with(credentials{diagnosis.Credential{Kind: "service_account"}, scope}), `"may_call_model":false`, "with the scope"},
+		"it is busy":                {backends(failing(llm.RateLimited)), "", "POST /diagnosis/provider"},
+		"the key is refused":        {backends(failing(llm.Unauthenticated)), "", "Replace"},
+		"nothing is asked for":      {with(diagnosis.None{}), "", "Nothing to do."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := ask(start(t, diagnosis.Options{Backends: tt.route}, &bytes.Buffer{}), "/diagnosis/auth", "", "")
+			body := w.Body.String()
+			if strings.Contains(body, "may_call_model") != (tt.want != "") || !strings.Contains(body, tt.want) || !strings.Contains(report(t, w).NextAction, tt.next) {
+				t.Errorf("got %s, want %q, next %q", body, tt.want, tt.next)
+			}
+		})
+	}
+}
+
 // TestSlowProbesEndAtTheirOwnDeadline has a model and a feed that never answer.
 func TestSlowProbesEndAtTheirOwnDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

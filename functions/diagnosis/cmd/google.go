@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/llm-reliability/control-plane/functions/diagnosis"
 	"github.com/llm-reliability/control-plane/shared/env"
@@ -57,6 +58,9 @@ func (g google) Check(ctx context.Context) (diagnosis.Credential, error) {
 		return credential, failure(err)
 	}
 	_, err = g.call.Check(ctx)
+	if e := llm.AsError(err); e != nil && e.Kind == llm.Forbidden && len(info.Scopes) > 0 && !slices.Contains(info.Scopes, googleauth.CloudPlatform) {
+		err = fmt.Errorf("%w: %w", diagnosis.ErrScope, err)
+	}
 	return credential, err
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -103,6 +104,30 @@ func TestCredentialsOfGoogle(t *testing.T) {
 				t.Errorf("scopes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestATokenWithoutTheScope is forbidden the model, and says that the scope is missing, which no grant would give it.
+func TestATokenWithoutTheScope(t *testing.T) {
+	for scopes, want := range map[string]bool{"email openid": true, googleauth.CloudPlatform: false} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"access_token":"ya29","expires_in":3600,"email":"a@example.com","scope":"%s"}`, scopes)
+		}))
+		defer server.Close()
+		found, err := googleauth.Detect(googleauth.Options{
+			JSON: `{"type":"authorized_user","client_id":"a","client_secret":"b","refresh_token":"c"}`,
+			HTTP: &http.Client{Transport: loopback{server.Listener.Addr().String()}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []model{{&llm.Error{Kind: llm.Forbidden, Provider: "google"}}, {}} {
+			_, err = google{found, diagnosis.Key{Client: m, Model: "gemini"}}.Check(t.Context())
+			if got := errors.Is(err, diagnosis.ErrScope); got != (want && m.err != nil) {
+				t.Errorf("scopes %q, the model says %v: got %v", scopes, m.err, err)
+			}
+		}
 	}
 }
 
