@@ -25,7 +25,8 @@ type Build = func(context.Context, serverless.Deps) (serverless.Function, error)
 // DataFunction builds a function that answers through the gateway: handler makes its handler from one.
 //
 // The environment: LRCP_API_KEYS (name:sha256 pairs), LRCP_TIMEOUT, LRCP_CONTROL_INTERVAL, LRCP_CACHE_BYTES,
-// LRCP_DEFAULT_TIER, LRCP_BLOCK_INJECTION, those of state.FromEnv and those of models.Backends.
+// LRCP_CACHE_SCOPE (caller or shared), LRCP_CACHE_STALE (how long after its time an answer is served when all models fail; 0
+// is never), LRCP_FALLBACK_ON_BLOCK, LRCP_HEDGE (off or p95), LRCP_DEFAULT_TIER, LRCP_BLOCK_INJECTION, those of state.FromEnv and those of models.Backends.
 func DataFunction(handler func(*gateway.Gateway) (http.Handler, error)) Build {
 	return secrets.Reading(func(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
 		return dataFunction(ctx, d, handler)
@@ -39,6 +40,10 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	timeout := e.Duration("LRCP_TIMEOUT", 30*time.Second)
 	interval := e.Duration("LRCP_CONTROL_INTERVAL", time.Second)
 	cacheBytes := e.Int("LRCP_CACHE_BYTES", 16<<20, 1<<16, 1<<30)
+	scope := e.OneOf("LRCP_CACHE_SCOPE", "caller", "caller", "shared")
+	stale := e.Duration("LRCP_CACHE_STALE", time.Hour)
+	onBlock := e.Bool("LRCP_FALLBACK_ON_BLOCK", false)
+	hedge := e.OneOf("LRCP_HEDGE", "off", "off", "p95")
 	tier := e.OneOf("LRCP_DEFAULT_TIER", string(catalog.Standard), string(catalog.Economy), string(catalog.Standard), string(catalog.Quality))
 	block := e.Bool("LRCP_BLOCK_INJECTION", false)
 	known, err := catalog.BuiltIn()
@@ -69,6 +74,7 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	gw, err := gateway.New(gateway.Options{
 		Backends: backends, Catalog: known, Control: reader, Cache: answers, Telemetry: d.Telemetry,
 		Timeout: timeout, BlockInjection: block,
+		FallbackOnBlock: onBlock, Hedge: hedge == "p95", Stale: stale, ShareCache: scope == "shared",
 	})
 	if err != nil {
 		return serverless.Function{}, err

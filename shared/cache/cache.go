@@ -88,8 +88,7 @@ func New(opts Options) (*Cache, error) {
 // shared tier. An entry that is older stays, since a later request may allow more; the weight bound evicts it. An error is
 // one of the shared tier, and means a miss.
 func (c *Cache) Get(ctx context.Context, key string, maxAge time.Duration, now time.Time) (e Entry, ok bool, err error) {
-	young := func(e Entry) bool { return now.Sub(e.Stored) <= maxAge }
-	if e, ok := c.entries.GetIfPresent(key); ok && young(e) {
+	if e, ok := c.Local(key, maxAge, now); ok {
 		return e, true, nil
 	}
 	if c.shared == nil {
@@ -100,11 +99,20 @@ func (c *Cache) Get(ctx context.Context, key string, maxAge time.Duration, now t
 	switch e, ok, err = c.shared.Get(ctx, key, now); {
 	case err != nil:
 		return Entry{}, false, fmt.Errorf("read shared cache: %w", err)
-	case !ok || !young(e):
+	case !ok || now.Sub(e.Stored) > maxAge:
 		return Entry{}, false, nil
 	}
 	c.entries.Set(key, e)
 	return e, true, nil
+}
+
+// Local is Get without the shared tier: it never waits.
+func (c *Cache) Local(key string, maxAge time.Duration, now time.Time) (e Entry, ok bool) {
+	e, ok = c.entries.GetIfPresent(key)
+	if !ok || now.Sub(e.Stored) > maxAge {
+		return Entry{}, false
+	}
+	return e, true
 }
 
 // Put stores a complete answer, for ttl in the shared tier. Answers that are not complete, or that a filter touched, are
@@ -130,16 +138,16 @@ func (c *Cache) Put(ctx context.Context, key string, r llm.Response, ttl time.Du
 // Key is the canonical key of a request: a SHA-256 over the caller, the tier or model that was asked for, and every
 // field of the request that shapes the answer, each with its length, so that no two different requests share a key.
 func Key(caller, model string, req llm.Request) string {
-	h := sha256.New()
-	var n [8]byte
-	str := func(s string) {
-		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
-		h.Write(n[:])
-		h.Write([]byte(s))
+	size := 256 + len(caller) + len(model) + len(req.Question) + len(req.Document)
+	for _, m := range req.Messages {
+		size += 32 + len(m.Content)
 	}
-	num := func(v uint64) {
-		binary.BigEndian.PutUint64(n[:], v)
-		h.Write(n[:])
+	// One buffer, hashed at once: a hash that is written to makes a copy of every string.
+	b := make([]byte, 0, size)
+	num := func(v uint64) { b = binary.BigEndian.AppendUint64(b, v) }
+	str := func(s string) {
+		num(uint64(len(s)))
+		b = append(b, s...)
 	}
 	str(caller)
 	str(model)
@@ -162,5 +170,6 @@ func Key(caller, model string, req llm.Request) string {
 	for _, s := range req.Stop {
 		str(s)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }

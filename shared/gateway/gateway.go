@@ -5,6 +5,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,12 +54,28 @@ type Options struct {
 	// Timeout is the one total deadline of a request, over all its attempts; 30 s when 0. A deadline in the context
 	// that is nearer holds instead.
 	Timeout time.Duration
+	// StreamIdle is the longest pause within a stream after its first token; 15 s when 0.
+	StreamIdle time.Duration
+	// FallbackOnBlock asks the next model when a safety filter of the provider's withheld the answer. Otherwise that is the
+	// answer: another provider's filter may be weaker, and who blocks on purpose does not want it asked.
+	FallbackOnBlock bool
+	// Hedge begins a second call when a first one, that is not streamed, takes longer than the model's recent p95.
+	Hedge bool
+	// Stale is for how long after its time a cached answer may be served when every model fails; 0 is never.
+	Stale time.Duration
+	// ShareCache lets callers have each other's cached answers. Otherwise each has its own.
+	ShareCache bool
 	// BlockInjection refuses prompts that look like an injection; otherwise they are only counted.
 	BlockInjection bool
 }
 
 // Gateway serves requests; it is safe for concurrent use.
-type Gateway struct{ opts Options }
+type Gateway struct {
+	opts    Options
+	budget  *retry.Budget
+	health  healths
+	flights flights
+}
 
 // New checks the options and returns a Gateway.
 func New(opts Options) (*Gateway, error) {
@@ -76,7 +93,10 @@ func New(opts Options) (*Gateway, error) {
 	if opts.Timeout == 0 {
 		opts.Timeout = 30 * time.Second
 	}
-	return &Gateway{opts}, nil
+	if opts.StreamIdle == 0 {
+		opts.StreamIdle = 15 * time.Second
+	}
+	return &Gateway{opts: opts, budget: retry.NewBudget()}, nil
 }
 
 // Call is one request as a function received it.
@@ -89,8 +109,9 @@ type Call struct {
 	Session   string
 	// Model is the tier or the name that the caller asked for; empty leaves the choice to the settings.
 	Model string
-	// NoCache asks for a fresh answer.
-	NoCache bool
+	// NoCache asks for a fresh answer, which then replaces the one in the cache. NoStore asks for one that leaves no trace
+	// in the cache.
+	NoCache, NoStore bool
 	// Start is when the request arrived.
 	Start time.Time
 	// Request is what the model is asked; the gateway sets its Model, and its MaxTokens where a cap is in force.
@@ -158,37 +179,29 @@ func (g *Gateway) serve(ctx context.Context, call Call, e *telemetry.Exchange, y
 	if model == "" || switched(settings) {
 		model = settings.Model
 	}
-	route := g.candidates(model, settings.Avoid, call.Start)
+	route := g.route(model, settings, yield != nil, time.Now())
 	if len(route) == 0 {
 		return &llm.Error{Kind: llm.InvalidRequest, Err: fmt.Errorf("no backend offers the model %q", model)}
 	}
 	e.Tier = g.tier(model)
 
-	// Cache lookup: a hit skips everything up to telemetry.
-	caching := g.opts.Cache != nil && settings.CacheTTL > 0
-	var key string
-	if caching {
-		key = cache.Key(call.Caller, model, req)
-		if !call.NoCache {
-			entry, ok, err := g.opts.Cache.Get(ctx, key, settings.CacheTTL, time.Now())
-			degraded(e, "cache", err)
-			if ok {
-				return g.replay(e, entry, req, yield)
-			}
-		}
-		e.Cache = telemetry.CacheMiss
-	}
-
-	response, err := g.attempts(ctx, e, route, req, yield)
-	if err != nil {
+	// The answer: from the cache, where it is in force, or from a model.
+	if g.opts.Cache == nil || settings.CacheTTL <= 0 || call.NoStore {
+		_, err := g.ask(ctx, e, route, req, yield)
 		return err
 	}
-	e.Output, e.Model, e.Provider = response.Text, response.Model, response.Provider
-	e.Quality = score(req, response.Text)
-	if caching {
-		degraded(e, "cache", g.opts.Cache.Put(ctx, key, *response, settings.CacheTTL, time.Now()))
+	return g.cached(ctx, e, question{key: g.key(call, model, req), ttl: settings.CacheTTL, fresh: call.NoCache, route: route, req: req}, yield)
+}
+
+// ask has a model answer, and scores the answer.
+func (g *Gateway) ask(ctx context.Context, e *telemetry.Exchange, route []candidate, req llm.Request, yield func(Piece) error) (*llm.Response, *llm.Error) {
+	response, err := g.attempts(ctx, e, route, req, yield)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	e.Output, e.Model, e.Provider, e.Finish = response.Text, cmp.Or(response.Model, e.Model), cmp.Or(response.Provider, e.Provider), response.Finish
+	e.Quality = score(req, response.Text)
+	return response, nil
 }
 
 // degraded notes that a part which a request can do without has failed.
@@ -196,23 +209,6 @@ func degraded(e *telemetry.Exchange, part string, err error) {
 	if err != nil && !slices.Contains(e.Degraded, part) {
 		e.Degraded = append(e.Degraded, part)
 	}
-}
-
-// replay serves a cached answer. It costs nothing, and says so.
-func (g *Gateway) replay(e *telemetry.Exchange, entry cache.Entry, req llm.Request, yield func(Piece) error) *llm.Error {
-	var nothing float64
-	e.Cache, e.CostUSD = telemetry.CacheHit, &nothing
-	e.Output, e.Model, e.Provider = entry.Response.Text, entry.Response.Model, entry.Response.Provider
-	e.Finish = entry.Response.Finish
-	e.Quality = score(req, e.Output)
-	if yield == nil {
-		return nil
-	}
-	e.FirstToken = time.Since(e.Start)
-	if err := yield(Piece{e.Output, e.Model}); err != nil {
-		return &llm.Error{Kind: llm.Canceled, Err: fmt.Errorf("write to client: %w", err)}
-	}
-	return nil
 }
 
 // record completes the exchange and hands it to telemetry: the one place from which a request is measured.

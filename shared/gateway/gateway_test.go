@@ -150,8 +150,10 @@ func TestAttempts(t *testing.T) {
 			fails(llm.Error{Kind: llm.InvalidRequest}), answers("embedded"), "", llm.InvalidRequest, [2]int32{1, 0}, time.Second},
 		"a wish to wait beyond the deadline falls over instead of waiting": {
 			fails(llm.Error{Kind: llm.RateLimited, RetryAfter: time.Hour}), answers("embedded"), "from embedded-standard", "", [2]int32{1, 1}, time.Second},
-		"a wish to wait within the deadline is honoured": {
-			fails(llm.Error{Kind: llm.RateLimited, RetryAfter: 2 * time.Second}), answers("embedded"), "from embedded-standard", "", [2]int32{2, 1}, 3 * time.Second},
+		"while others remain nobody waits because a provider asks for it": {
+			fails(llm.Error{Kind: llm.RateLimited, RetryAfter: 2 * time.Second}), answers("embedded"), "from embedded-standard", "", [2]int32{1, 1}, time.Millisecond},
+		"the last one's wish to wait is honoured": {
+			fails(llm.Error{Kind: llm.NotFound}), fails(llm.Error{Kind: llm.Overloaded, RetryAfter: 2 * time.Second}), "", llm.Overloaded, [2]int32{1, 2}, 2 * time.Second},
 		"a hang leaves half of the time to the next backend": {
 			hangs(), answers("embedded"), "from embedded-standard", "", [2]int32{1, 1}, 5 * time.Second},
 		"when all hang the deadline holds": {hangs(), hangs(), "", llm.Timeout, [2]int32{1, 1}, 10 * time.Second},

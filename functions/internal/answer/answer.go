@@ -28,8 +28,14 @@ type Metadata struct {
 	InputTokens  *int     `json:"input_tokens,omitempty"`
 	OutputTokens *int     `json:"output_tokens,omitempty"`
 	CostUSD      *float64 `json:"cost_usd,omitempty"`
-	Cached       bool     `json:"cached"`
-	Attempts     int      `json:"attempts"`
+	// UsageEstimated is set when a provider did not tell its usage: then tokens and cost are estimates.
+	UsageEstimated bool `json:"usage_estimated,omitempty"`
+	Cached         bool `json:"cached"`
+	// Cache is hit, miss, stale (an answer past its time, as no model gave a new one) or off.
+	Cache    string `json:"cache"`
+	Attempts int    `json:"attempts"`
+	// Skipped are models that were not asked, because they failed too often of late.
+	Skipped []string `json:"skipped,omitempty"`
 	// Overrides are the IDs of the overrides in force.
 	Overrides []string `json:"overrides"`
 	Quality   *Quality `json:"quality,omitempty"`
@@ -61,10 +67,23 @@ func NewCall(r *http.Request, function string, kind llm.RequestType) gateway.Cal
 		HTTP:      telemetry.HTTP{Method: r.Method, URL: address(r), UserAgent: userAgent(r.UserAgent())},
 		Caller:    cmp.Or(serverless.Caller(r.Context()), "anonymous"),
 		Session:   session(r.Header.Get("X-Session-Id")),
-		NoCache:   strings.Contains(r.Header.Get("Cache-Control"), "no-cache"),
+		NoCache:   directive(r, "no-cache"),
+		NoStore:   directive(r, "no-store"),
 		Start:     time.Now(),
 		Request:   llm.Request{Type: kind},
 	}
+}
+
+// directive is whether the Cache-Control of a request holds a directive.
+func directive(r *http.Request, name string) bool {
+	for _, line := range r.Header.Values("Cache-Control") {
+		for d := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(d), name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // address is the URL that the caller used, without its query. Functions run behind a front end that ends TLS and says so.
@@ -103,7 +122,8 @@ func Describe(ctx context.Context, e *telemetry.Exchange) Metadata {
 		RequestID: e.RequestID, TraceID: telemetry.TraceFrom(ctx).TraceID,
 		Model: e.Model, Provider: e.Provider, Route: e.Tier,
 		LatencyMS: float64(e.Duration.Microseconds()) / 1000,
-		CostUSD:   e.CostUSD, Cached: e.Cache == telemetry.CacheHit, Attempts: len(e.Attempts),
+		CostUSD:   e.CostUSD, UsageEstimated: e.UsageEstimated, Cached: e.Cached(), Cache: string(e.Cache),
+		Attempts: len(e.Attempts), Skipped: e.Skipped,
 		Overrides: []string{},
 		Safety:    Safety{PromptInjection: e.Safety.PromptInjection, Blocked: e.Safety.Blocked, PII: append([]string{}, e.Safety.PII...)},
 	}
