@@ -29,7 +29,7 @@ const module = "github.com/llm-reliability/control-plane"
 // layers are the packages directly below shared. A package imports its own layer or a lower one.
 var layers = map[string]int{
 	"llm": 0, "retry": 0, "env": 0, "httpjson": 0, "prose": 0, "emulatortest": 0,
-	"catalog": 1, "quality": 1, "safety": 1, "control": 1, "cache": 1, "ddapi": 1, "outbox": 1,
+	"catalog": 1, "quality": 1, "safety": 1, "control": 1, "cache": 1, "ddapi": 1, "outbox": 1, "limit": 1, "attribution": 1,
 	"remediation": 2, "telemetry": 2, "analytics": 2,
 	"gateway": 3, "serverless": 3,
 }
@@ -48,7 +48,7 @@ var libraries = []library{
 	{path: "golang.org/x/time", in: []string{"shared", "infra"}},
 	{path: "github.com/maypok86/otter/v2", in: []string{"shared/cache"}, oneFile: true},
 	{path: "github.com/failsafe-go/failsafe-go", in: []string{"shared/gateway", "shared/ddapi"}},
-	{path: "go.etcd.io/bbolt", in: []string{"shared/control/bolt", "shared/outbox/bolt"}},
+	{path: "go.etcd.io/bbolt", in: []string{"shared/control/bolt", "shared/outbox/bolt", "shared/limit/bolt"}},
 	{path: "github.com/DataDog/dd-trace-go/v2", in: []string{"shared/telemetry/datadog", "shared/serverless"}},
 	// The Lambda wrapper still starts the first major version of the tracer, so that serverless must silence its log.
 	{path: "gopkg.in/DataDog/dd-trace-go.v1", in: []string{"shared/serverless"}, oneFile: true},
@@ -71,9 +71,9 @@ var libraries = []library{
 	{path: "cloud.google.com/go/vertexai", in: []string{"shared/llm/vertexai"}, oneFile: true},
 	{path: "google.golang.org/genai", in: []string{"shared/llm/genai"}, oneFile: true},
 	{path: "cloud.google.com/go/auth", in: []string{"functions/wire/models", "shared/llm/vertexai", "shared/llm/genai", "shared/llm/googleauth", "shared/serverless/googleid"}},
-	{path: "cloud.google.com/go/firestore", in: []string{"shared/control/firestore", "shared/cache/firestore", "shared/outbox/firestore", "functions/wire"}},
-	{path: "github.com/aws/aws-sdk-go-v2", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "shared/outbox/dynamodb", "functions/wire"}},
-	{path: "github.com/aws/smithy-go", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "shared/outbox/dynamodb", "functions/wire"}},
+	{path: "cloud.google.com/go/firestore", in: []string{"shared/control/firestore", "shared/cache/firestore", "shared/outbox/firestore", "shared/limit/firestore", "functions/wire"}},
+	{path: "github.com/aws/aws-sdk-go-v2", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "shared/outbox/dynamodb", "shared/limit/dynamodb", "functions/wire"}},
+	{path: "github.com/aws/smithy-go", in: []string{"shared/control/dynamodb", "shared/cache/dynamodb", "shared/outbox/dynamodb", "shared/limit/dynamodb", "functions/wire"}},
 	// What Google's SDKs are configured with, and the errors that they return.
 	{path: "google.golang.org/grpc", in: googleSDKs},
 	{path: "google.golang.org/api", in: googleSDKs},
@@ -83,13 +83,13 @@ var libraries = []library{
 	// The messages of the stand-in for Vertex AI.
 	{path: "cloud.google.com/go/aiplatform", in: []string{"shared/llm/vertextest"}},
 	// Conformance tests are packages of their own.
-	{path: "github.com/google/go-cmp", in: []string{"shared/control/controltest", "shared/llm/llmtest", "shared/cache/cachetest", "shared/outbox/outboxtest"}},
+	{path: "github.com/google/go-cmp", in: []string{"shared/control/controltest", "shared/llm/llmtest", "shared/cache/cachetest", "shared/outbox/outboxtest", "shared/limit/limittest"}},
 }
 
 // googleSDKs are the packages that call Google.
 var googleSDKs = []string{
 	"shared/llm/vertexai", "shared/llm/genai", "shared/llm/internal/gemini", "shared/llm/vertextest", "shared/llm/googleauth",
-	"shared/control/firestore", "shared/cache/firestore", "shared/outbox/firestore", "functions/wire",
+	"shared/control/firestore", "shared/cache/firestore", "shared/outbox/firestore", "shared/limit/firestore", "functions/wire",
 }
 
 // testLibraries may be imported by every test, beside those above.

@@ -125,6 +125,8 @@ type request struct {
 	ProjectionExpression      string
 	KeyConditionExpression    string
 	ConditionExpression       string
+	UpdateExpression          string
+	ReturnValues              string
 	ExpressionAttributeNames  map[string]string
 	ExpressionAttributeValues Item
 	ExclusiveStartKey         Item
@@ -228,6 +230,8 @@ func (t *Table) do(operation string, body []byte) (any, *fault) {
 		}
 		t.put(k, req.Item)
 		return map[string]any{}, nil
+	case "UpdateItem":
+		return t.update(&req)
 	case "DeleteItem":
 		k, f := keyOf(req.Key)
 		if f != nil {
@@ -261,6 +265,40 @@ func (t *Table) put(k string, item Item) {
 		return
 	}
 	t.items[k] = item
+}
+
+// update knows the one expression that is used: three numbers to add, and one to set.
+func (t *Table) update(req *request) (any, *fault) {
+	if req.UpdateExpression != "ADD #r :r, #t :t, #n :n SET #e = :e" || req.ReturnValues != "ALL_NEW" || req.ConditionExpression != "" {
+		return nil, invalid("the stand-in does not know this update: %s", req.UpdateExpression)
+	}
+	k, f := keyOf(req.Key)
+	switch {
+	case f != nil:
+		return nil, f
+	case t.busy[k]:
+		return nil, &fault{Type: typePrefix + "TransactionConflictException", Message: "Transaction is ongoing for the item"}
+	}
+	item := maps.Clone(req.Key)
+	maps.Copy(item, t.items[k])
+	for _, letter := range []string{"r", "t", "n", "e"} {
+		name, value := req.ExpressionAttributeNames["#"+letter], req.ExpressionAttributeValues[":"+letter]
+		add, ok := value["N"].(string)
+		n, err := strconv.ParseInt(add, 10, 64)
+		if name == "" || !ok || err != nil {
+			return nil, invalid("Invalid UpdateExpression: an expression attribute name or number used in expression is not defined: %s", letter)
+		}
+		if before, ok := item[name]["N"].(string); ok && letter != "e" {
+			was, err := strconv.ParseInt(before, 10, 64)
+			if err != nil {
+				return nil, invalid("An operand in the update expression has an incorrect data type")
+			}
+			n += was
+		}
+		item[name] = map[string]any{"N": strconv.FormatInt(n, 10)}
+	}
+	t.put(k, item)
+	return map[string]any{"Attributes": item}, nil
 }
 
 // query knows the one condition that is used.

@@ -1,0 +1,363 @@
+package limit_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llm-reliability/control-plane/shared/limit"
+	"github.com/llm-reliability/control-plane/shared/limit/limittest"
+)
+
+func TestConformanceOfMemory(t *testing.T) {
+	limittest.Conformance(t, func(*testing.T) limit.Counters { return &limit.Memory{} })
+}
+
+func limiter(t testing.TB, rules string, counters limit.Counters) *limit.Limiter {
+	t.Helper()
+	parsed, err := limit.ParseRules(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := limit.New(limit.Options{Rules: parsed, Counters: counters})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// admit asks once, and settles with the estimate.
+func admit(t testing.TB, l *limit.Limiter, r limit.Request, usd float64) *limit.Exceeded {
+	t.Helper()
+	ticket, refused, err := l.Admit(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket.Settle(r.Tokens, usd)
+	return refused
+}
+
+func TestEachLimitRefusesWithWhatWasExceededAndWhenToComeAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rules    string
+		request  limit.Request
+		usd      float64
+		admitted int
+		want     limit.Exceeded
+	}{
+		"requests": {
+			"web:rpm=3", limit.Request{Caller: "web"}, 0, 3,
+			limit.Exceeded{Limit: "requests", Caller: "web", Allowed: "3 requests a minute", RetryAfter: 80 * time.Second},
+		},
+		"requests of a rule for everybody": {
+			"*:rpm=3;web:tpm=1", limit.Request{Caller: "other"}, 0, 3,
+			limit.Exceeded{Limit: "requests", Caller: "other", Allowed: "3 requests a minute", RetryAfter: 80 * time.Second},
+		},
+		"tokens": {
+			"web:tpm=1000", limit.Request{Caller: "web", Tokens: 300}, 0, 3,
+			limit.Exceeded{Limit: "tokens", Caller: "web", Allowed: "1000 tokens a minute", RetryAfter: time.Minute + 13333333334},
+		},
+		"a budget": {
+			"web:usd_day=2", limit.Request{Caller: "web"}, 0.5, 4,
+			limit.Exceeded{Limit: "budget", Caller: "web", Allowed: "2 USD a day", RetryAfter: 24 * time.Hour},
+		},
+		"a cap that is in force for a while": {
+			"web:rpm=30", limit.Request{Caller: "web", Cap: 2}, 0, 2,
+			limit.Exceeded{Limit: "override", Caller: "web", Allowed: "2 requests a minute", RetryAfter: 90 * time.Second},
+		},
+		"a cap where there is no rule": {
+			"", limit.Request{Caller: "web", Cap: 2}, 0, 2,
+			limit.Exceeded{Limit: "override", Caller: "web", Allowed: "2 requests a minute", RetryAfter: 90 * time.Second},
+		},
+		"the one that holds longest": {
+			"web:rpm=1,usd_day=0.5", limit.Request{Caller: "web"}, 0.5, 1,
+			limit.Exceeded{Limit: "budget", Caller: "web", Allowed: "0.5 USD a day", RetryAfter: 24 * time.Hour},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // it begins at midnight UTC
+				l := limiter(t, tt.rules, &limit.Memory{})
+				for i := range tt.admitted {
+					if refused := admit(t, l, tt.request, tt.usd); refused != nil {
+						t.Fatalf("request %d: %+v", i, refused)
+					}
+				}
+				refused := admit(t, l, tt.request, 0)
+				if refused == nil {
+					t.Fatal("one too many was admitted")
+				}
+				if diff := cmp.Diff(tt.want, *refused); diff != "" {
+					t.Errorf("refusal (-want +got):\n%s", diff)
+				}
+				if text := refused.Error(); !strings.Contains(text, tt.want.Allowed) || !strings.Contains(text, tt.want.Caller) {
+					t.Errorf("it says %q", text)
+				}
+				if refused := admit(t, l, limit.Request{Caller: "third"}, 0); refused != nil {
+					t.Errorf("another caller: %+v", refused)
+				}
+				time.Sleep(refused.RetryAfter - time.Millisecond)
+				if tt.want.Limit != limit.Tokens { // what is rounded up in the sum may admit a token's time earlier
+					if early := admit(t, l, tt.request, 0); early == nil {
+						t.Error("it is admitted before the time that it was told")
+					}
+				}
+				time.Sleep(time.Millisecond)
+				if late := admit(t, l, tt.request, 0); late != nil {
+					t.Errorf("it is not admitted at the time that it was told: %+v", late)
+				}
+			})
+		})
+	}
+}
+
+func TestWithoutLimitsNothingIsCounted(t *testing.T) {
+	l := limiter(t, "web:rpm=1", broken{})
+	ticket, refused, err := l.Admit(t.Context(), limit.Request{Caller: "other", Tokens: 1e9})
+	if ticket != nil || refused != nil || err != nil {
+		t.Errorf("got %v, %v, %v", ticket, refused, err)
+	}
+	ticket.Settle(1, 1)
+}
+
+func TestWhatIsSettledIsWhatWasTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter(t, "web:tpm=1000", &limit.Memory{})
+		for i := range 50 { // far more than the estimates would allow
+			ticket, refused, err := l.Admit(t.Context(), limit.Request{Caller: "web", Tokens: 900})
+			if refused != nil || err != nil {
+				t.Fatalf("request %d: %v, %v", i, refused, err)
+			}
+			ticket.Settle(2, 0)
+		}
+		if _, refused, _ := l.Admit(t.Context(), limit.Request{Caller: "web", Tokens: 950}); refused == nil {
+			t.Error("100 tokens and 950 are within 1000")
+		}
+		// One that is larger than the limit is admitted when there is nothing else.
+		time.Sleep(3 * time.Minute)
+		if _, refused, _ := l.Admit(t.Context(), limit.Request{Caller: "web", Tokens: 5000}); refused != nil {
+			t.Errorf("a large one alone: %v", refused)
+		}
+		if _, refused, _ := l.Admit(t.Context(), limit.Request{Caller: "web", Tokens: 1}); refused == nil {
+			t.Error("beside a large one: admitted")
+		}
+	})
+}
+
+// TestOvershootIsBounded lets several instances spend one limit in every mix of speeds.
+func TestOvershootIsBounded(t *testing.T) {
+	for _, instances := range []int{1, 2, 5, 10} {
+		for seed := range uint64(5) {
+			synctest.Test(t, func(t *testing.T) {
+				const most = 1000
+				counters := &limit.Memory{}
+				var all []*limit.Limiter
+				for range instances {
+					all = append(all, limiter(t, "web:rpm=1000", counters))
+				}
+				random := rand.New(rand.NewPCG(seed, uint64(instances)))
+				admitted := 0
+				for range 4000 {
+					if admit(t, all[random.IntN(instances)], limit.Request{Caller: "web"}, 0) == nil {
+						admitted++
+					}
+					time.Sleep(time.Duration(random.Int64N(int64(20 * time.Millisecond))))
+					if time.Now().Second() > 55 {
+						break
+					}
+				}
+				// What one instance admits in an interval is 1 s / 10 ms / instances, on the mean.
+				bound := most + (instances-1)*(200/instances)
+				if admitted < most || admitted > bound {
+					t.Errorf("%d instances admitted %d of %d, want at most %d", instances, admitted, most, bound)
+				}
+			})
+		}
+	}
+}
+
+// TestOneRoomForMany has many instances ask for the last place at once.
+func TestOneRoomForMany(t *testing.T) {
+	for range 20 {
+		counters := &limit.Memory{}
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		admitted := 0
+		for range 16 {
+			l := limiter(t, "web:rpm=1", counters)
+			wg.Go(func() {
+				if _, refused, err := l.Admit(context.Background(), limit.Request{Caller: "web"}); refused == nil && err == nil {
+					mu.Lock()
+					admitted++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if admitted > 1 {
+			t.Fatalf("%d were admitted where there is room for 1", admitted)
+		}
+	}
+}
+
+// broken fails.
+type broken struct{}
+
+func (broken) Add(context.Context, []limit.Delta) ([]limit.Amounts, error) {
+	return nil, errors.New("down")
+}
+
+// breaking fails while down is set.
+type breaking struct {
+	limit.Memory
+	down  bool
+	calls int
+}
+
+func (b *breaking) Add(ctx context.Context, d []limit.Delta) ([]limit.Amounts, error) {
+	if b.calls++; b.down {
+		return nil, errors.New("down")
+	}
+	return b.Memory.Add(ctx, d)
+}
+
+func TestWithoutTheStoreEachInstanceGoesOnAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		counters := &breaking{}
+		one, two := limiter(t, "web:rpm=10", counters), limiter(t, "web:rpm=10", counters)
+		for range 4 {
+			admit(t, one, limit.Request{Caller: "web"}, 0)
+		}
+		admit(t, two, limit.Request{Caller: "web"}, 0) // it knows of the four
+		counters.down = true
+		counts := map[*limit.Limiter]int{}
+		failures := 0
+		time.Sleep(time.Second)
+		for range 20 {
+			for _, l := range []*limit.Limiter{one, two} {
+				_, refused, err := l.Admit(t.Context(), limit.Request{Caller: "web"})
+				if refused == nil {
+					counts[l]++
+				}
+				if err != nil {
+					failures++
+				}
+			}
+		}
+		if counts[one] != 6 || counts[two] != 5 || failures != 2 {
+			t.Errorf("admitted %d and %d with %d failures, want 6 and 5, and one failure each: it is not asked again within the interval", counts[one], counts[two], failures)
+		}
+		// What was admitted meanwhile is added when the store is back.
+		counters.down = false
+		time.Sleep(time.Second)
+		third := limiter(t, "web:rpm=10", counters)
+		for _, l := range []*limit.Limiter{one, two} {
+			_, _, _ = l.Admit(t.Context(), limit.Request{Caller: "web"})
+		}
+		if admit(t, third, limit.Request{Caller: "web"}, 0) == nil {
+			t.Error("a third instance does not know what the others have admitted")
+		}
+	})
+}
+
+// slow answers when the context ends.
+type slow struct{}
+
+func (slow) Add(ctx context.Context, _ []limit.Delta) ([]limit.Amounts, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestASlowStoreCostsOneTimeoutAnInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter(t, "web:rpm=1000", slow{})
+		start := time.Now()
+		for range 100 {
+			if _, refused, _ := l.Admit(t.Context(), limit.Request{Caller: "web"}); refused != nil {
+				t.Fatal(refused)
+			}
+		}
+		if took := time.Since(start); took != 100*time.Millisecond {
+			t.Errorf("100 requests waited %v", took)
+		}
+	})
+}
+
+func TestTheDayBeginsAnewAtMidnight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter(t, "web:usd_day=1", &limit.Memory{})
+		time.Sleep(23 * time.Hour)
+		admit(t, l, limit.Request{Caller: "web"}, 1)
+		refused := admit(t, l, limit.Request{Caller: "web"}, 0)
+		if refused == nil || refused.RetryAfter != time.Hour {
+			t.Fatalf("got %+v, want a refusal until midnight", refused)
+		}
+		time.Sleep(time.Hour)
+		if refused := admit(t, l, limit.Request{Caller: "web"}, 0); refused != nil {
+			t.Errorf("after midnight: %+v", refused)
+		}
+	})
+}
+
+func TestParseRules(t *testing.T) {
+	for text, want := range map[string]limit.Rules{
+		"":                                     {},
+		"web:rpm=60":                           {"web": {RequestsPerMinute: 60}},
+		" *:rpm=600 ; web:tpm=7,usd_day=2.50;": {"*": {RequestsPerMinute: 600}, "web": {TokensPerMinute: 7, USDPerDay: 2.5}},
+	} {
+		got, err := limit.ParseRules(text)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%q: %v; rules (-want +got):\n%s", text, err, diff)
+		}
+	}
+	for text, want := range map[string]string{
+		"web":                 `"web" is not like web:rpm=60`,
+		":rpm=1":              `":rpm=1" is not like`,
+		"web:":                `web: "" is none of rpm, tpm and usd_day`,
+		"web:rps=1":           `web: "rps" is none of`,
+		"web:rpm=0":           `web: rpm must be a whole number from 1`,
+		"web:rpm=1.5,tpm=-1":  "web: rpm must be a whole number from 1 to 1000000000\nweb: tpm must be",
+		"web:usd_day=0":       `web: usd_day must be USD from`,
+		"web:usd_day=NaN":     `web: usd_day must be USD from`,
+		"web:rpm=1;web:rpm=2": `web has two rules`,
+		"web:rpm=1,rpm=2":     `web: rpm stands there twice`,
+		"a:rpm=x;b:tpm=y;c":   "a: rpm must be",
+	} {
+		if got, err := limit.ParseRules(text); err == nil || !strings.Contains(err.Error(), want) || got != nil {
+			t.Errorf("%q: got %v, %v, want an error with %q", text, got, err, want)
+		}
+	}
+}
+
+func FuzzParseRules(f *testing.F) {
+	f.Add("*:rpm=600;web:rpm=60,tpm=100000,usd_day=2.50")
+	f.Add(";;:=,")
+	f.Fuzz(func(t *testing.T, text string) {
+		rules, err := limit.ParseRules(text)
+		for caller, l := range rules {
+			if err != nil || caller == "" || l.RequestsPerMinute < 0 || l.TokensPerMinute < 0 || !(l.USDPerDay >= 0) {
+				t.Errorf("%q: %+v, %v", text, rules, err)
+			}
+		}
+	})
+}
+
+func TestNewSaysWhatIsMissing(t *testing.T) {
+	if _, err := limit.New(limit.Options{}); err == nil {
+		t.Error("no counters: no error")
+	}
+}
+
+func BenchmarkAdmitAndSettle(b *testing.B) {
+	l := limiter(b, "web:rpm=1000000000,tpm=1000000000,usd_day=1000000", &limit.Memory{})
+	for b.Loop() {
+		ticket, _, _ := l.Admit(b.Context(), limit.Request{Caller: "web", Tokens: 100})
+		ticket.Settle(90, 0.0001)
+	}
+}
