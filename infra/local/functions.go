@@ -55,6 +55,12 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A wave of injections is one of the failures that are played here.
+	e := env.New(f.getenv)
+	block := e.Bool("LRCP_BLOCK_INJECTION", true)
+	if err := e.Err(); err != nil {
+		return nil, err
+	}
 	data := func(name string, build func(*gateway.Gateway) (http.Handler, error)) (http.Handler, error) {
 		tel, err := f.telemetry(name)
 		if err != nil {
@@ -68,7 +74,9 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 		if err != nil {
 			return nil, err
 		}
-		gw, err := gateway.New(gateway.Options{Backends: backends, Catalog: models, Control: reader, Cache: answers, Telemetry: tel})
+		gw, err := gateway.New(gateway.Options{
+			Backends: backends, Catalog: models, Control: reader, Cache: answers, Telemetry: tel, BlockInjection: block,
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -6,11 +6,10 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/llm-reliability/control-plane/infra/local"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake"
+	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/control"
 )
 
@@ -23,11 +22,31 @@ type Options struct {
 	// Datadog is the stand-in, Clock its clock, Faults the model that misbehaves.
 	Datadog *ddfake.Datadog
 	Clock   *ddfake.Clock
-	Faults  local.Faults
+	Faults  Faults
 	// Document is what questions are asked about: some pages of prose.
 	Document string
 	// Emit gets each line of the timeline as it happens; it is called by one goroutine at a time.
 	Emit func(Line)
+	// Reached gets each phase of a scenario as it is reached, as Emit does; nil for nobody.
+	Reached func(Phase)
+	// Traffic is what runs already; nil has each scenario drive its own.
+	Traffic *Traffic
+}
+
+// Faults make the models misbehave.
+type Faults interface {
+	Set(what fault.Fault)
+	Clear()
+}
+
+// Phase is a point that a scenario reached: traffic, fault, alert, workflow, override, cleared, recovered, reverted, in this
+// order. A scenario without a workflow or an override has an incident in the place of override, and its end in that of reverted.
+type Phase struct {
+	Name string `json:"name"`
+	// At is the stand-in's time, Wall that of the process.
+	At   time.Time `json:"at"`
+	Wall time.Time `json:"wall"`
+	Text string    `json:"text,omitempty"`
 }
 
 // Line is one line of the timeline.
@@ -57,8 +76,10 @@ type Outcome struct {
 	During    sample        `json:"during"`
 	Under     sample        `json:"under"`
 	After     sample        `json:"after"`
-	// Override is the one that the workflow made.
+	// Override is the one that the workflow made; nil where the remedy is a person.
 	Override *control.Override `json:"override,omitempty"`
+	// Phases are those that were reached.
+	Phases []Phase `json:"phases"`
 }
 
 // Names lists the scenarios in the order in which they are played.
@@ -86,6 +107,7 @@ func Play(ctx context.Context, opts Options, names ...string) []Outcome {
 		p.told = len(opts.Datadog.Timeline())
 		p.heard = p.told
 		p.outcome.Scenario = s.name
+		p.opened = len(opts.Datadog.Timeline())
 		if err := p.run(ctx); err != nil {
 			p.outcome.Failure = err.Error()
 			p.say("failed", err.Error())
@@ -101,16 +123,16 @@ type play struct {
 	scenario
 	client  client
 	begin   time.Time
-	faulty  atomic.Bool
+	alertAt time.Time
 	outcome Outcome
+	// opened is how long the stand-in's timeline was when the scenario began.
+	opened int
 	// told is how much of the stand-in's timeline was told already, heard how much of it the waits have passed.
 	told, heard int
 }
 
 // The bounds of waiting, in the stand-in's time.
 const (
-	// pace is the time between two requests of the traffic.
-	pace = 10 * time.Second
 	// patience is how long a transition or a workflow may take.
 	patience = 40 * time.Minute
 	// look is the time between two looks at the timeline.
@@ -118,16 +140,37 @@ const (
 )
 
 func (p *play) run(ctx context.Context) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	var traffic sync.WaitGroup
-	traffic.Go(func() { p.drive(ctx) })
-	defer traffic.Wait()
-	defer cancel()
+	traffic := p.Traffic
+	if traffic == nil {
+		traffic = NewTraffic(p.Options)
+		within, cancel := context.WithCancel(ctx)
+		var driving sync.WaitGroup
+		driving.Go(func() { traffic.Run(within) })
+		defer driving.Wait()
+		defer cancel()
+	}
 	defer p.Faults.Clear()
+	defer traffic.healthy()
 
-	p.say("baseline", fmt.Sprintf("healthy traffic for %v", p.baseline))
-	if err := p.Clock.Wait(ctx, p.baseline); err != nil {
+	if err := p.settle(ctx, traffic); err != nil {
 		return err
+	}
+	if err := p.fail(ctx, traffic); err != nil {
+		return err
+	}
+	if err := p.close(ctx); err != nil {
+		return err
+	}
+	return p.revert(ctx, traffic)
+}
+
+// settle waits for what the monitor needs to know of healthy traffic.
+func (p *play) settle(ctx context.Context, traffic *Traffic) (err error) {
+	p.reach("traffic", p.say("baseline", fmt.Sprintf("healthy traffic for %v", p.baseline)), "healthy traffic, so that the monitor knows what is usual")
+	if rest := p.baseline - traffic.lasted(); rest > 0 {
+		if err := p.Clock.Wait(ctx, rest); err != nil {
+			return err
+		}
 	}
 	if p.outcome.Before, err = p.client.call(ctx, p.probe(false)); err != nil {
 		return fmt.Errorf("before the fault: %w", err)
@@ -135,35 +178,87 @@ func (p *play) run(ctx context.Context) (err error) {
 	p.say("answer", "before: "+p.outcome.Before.String())
 	for _, e := range p.news() {
 		p.heard++
-		if p.transition(e) {
+		if p.transition(e) && e.To != "OK" {
 			return fmt.Errorf("the monitor %s changed its state in healthy traffic: %s", p.monitor, e.Text)
 		}
 	}
+	return p.calm(ctx)
+}
 
-	p.say("fault", p.title)
-	faultAt := p.Clock.Now()
-	p.faulty.Store(true)
+// calm waits until the monitor has no alert of an earlier time.
+func (p *play) calm(ctx context.Context) error {
+	for until := p.Clock.Now().Add(patience); p.Clock.Now().Before(until); {
+		loud := slices.ContainsFunc(p.Datadog.Monitors(), func(m ddfake.MonitorState) bool {
+			return m.Name == p.monitor && m.Statuses[p.group] == "Alert"
+		})
+		if !loud {
+			return nil
+		}
+		if err := p.Clock.Wait(ctx, look); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the monitor %s still alerts, before anything was done", p.monitor)
+}
+
+// fail begins the fault, and follows it to the alert.
+func (p *play) fail(ctx context.Context, traffic *Traffic) (err error) {
+	faultAt := p.say("fault", p.title)
+	p.reach("fault", faultAt, p.title)
+	traffic.faulty(&p.scenario)
 	p.Faults.Set(p.fault)
-	if p.outcome.During, err = p.client.call(ctx, p.probe(true)); err != nil {
+	if p.outcome.During, err = p.client.call(ctx, p.probe(true)); err != nil && !p.refused(err) {
 		return fmt.Errorf("under the fault: %w", err)
 	}
-	p.say("answer", "during: "+p.outcome.During.String())
-
+	if err != nil {
+		p.outcome.During.Text = err.Error()
+		p.say("answer", "during: "+err.Error())
+	} else {
+		p.say("answer", "during: "+p.outcome.During.String())
+	}
 	alert, err := p.await(ctx, func(e ddfake.Entry) bool {
 		return p.transition(e) && e.To == "Alert"
 	}, "alert of "+p.monitor)
 	if err != nil {
 		return err
 	}
+	p.alertAt = alert.At
 	p.outcome.Detected = alert.At.Sub(faultAt)
-	done, err := p.awaitWorkflow(ctx)
-	if err != nil {
-		return err
+	p.reachEntry("alert", alert, alert.Text)
+	return nil
+}
+
+// close follows the remedy: the workflow with its override, or the incident and the page, where people are the remedy.
+func (p *play) close(ctx context.Context) (err error) {
+	if p.workflow != "" {
+		done, err := p.awaitWorkflow(ctx)
+		if err != nil {
+			return err
+		}
+		p.outcome.Remedied = done.At.Sub(p.alertAt)
+		p.reachEntry("workflow", done, done.Text)
 	}
-	p.outcome.Remedied = done.At.Sub(alert.At)
+	if p.action == "" {
+		page, err := p.seen(ctx, func(e ddfake.Entry) bool { return e.Kind == ddfake.KindPage && e.Monitor == p.monitor }, "page of "+p.monitor)
+		if err != nil {
+			return err
+		}
+		incident, err := p.seen(ctx, func(e ddfake.Entry) bool { return e.Kind == ddfake.KindIncident && e.Monitor == p.monitor }, "incident of "+p.monitor)
+		if err != nil {
+			return err
+		}
+		if p.workflow == "" {
+			p.outcome.Remedied = page.At.Sub(p.alertAt)
+		}
+		p.reachEntry("override", incident, "incident "+incident.Text+"; page for "+page.Text)
+		p.outcome.Closed = true
+		return nil
+	}
 	if p.outcome.Override, err = p.override(ctx, func(o control.Override) bool { return o.Action == p.action && o.Active(time.Now()) }); err != nil {
 		return err
 	}
+	o := p.outcome.Override
+	p.reach("override", p.Clock.Standing(o.Start), string(o.Action)+", until "+o.End.Format(time.TimeOnly))
 	if p.outcome.Under, err = p.sampleUnder(ctx); err != nil {
 		return err
 	}
@@ -172,10 +267,14 @@ func (p *play) run(ctx context.Context) (err error) {
 		return fmt.Errorf("the remedy does not work: %s", wrong)
 	}
 	p.outcome.Closed = true
+	return nil
+}
 
-	p.say("fault", "the fault ends")
-	clearAt := p.Clock.Now()
-	p.faulty.Store(false)
+// revert ends the fault, and follows the way back to where all began.
+func (p *play) revert(ctx context.Context, traffic *Traffic) (err error) {
+	clearAt := p.say("fault", "the fault ends")
+	p.reach("cleared", clearAt, "the fault ends")
+	traffic.healthy()
 	p.Faults.Clear()
 	recovery, err := p.await(ctx, func(e ddfake.Entry) bool {
 		return p.transition(e) && e.To == "OK"
@@ -184,25 +283,72 @@ func (p *play) run(ctx context.Context) (err error) {
 		return err
 	}
 	p.outcome.Recovered = max(0, recovery.At.Sub(clearAt))
-	if done, err = p.awaitWorkflow(ctx); err != nil {
+	p.reachEntry("recovered", recovery, recovery.Text)
+	var done ddfake.Entry
+	if p.workflow != "" {
+		done, err = p.awaitWorkflow(ctx)
+	} else {
+		done, err = p.seen(ctx, func(e ddfake.Entry) bool {
+			return e.Kind == ddfake.KindPageResolved && e.Monitor == p.monitor && !e.At.Before(recovery.At)
+		}, "end of the page of "+p.monitor)
+	}
+	if err != nil {
 		return err
 	}
 	p.outcome.Ended = done.At.Sub(recovery.At)
-	id := p.outcome.Override.ID
-	if _, err := p.override(ctx, func(o control.Override) bool { return o.ID == id && o.Ended != nil && !o.Active(time.Now()) }); err != nil {
-		return fmt.Errorf("the override was not ended: %w", err)
-	}
-	if p.outcome.After, err = p.sampleUntil(ctx, p.probe(false), func(s sample) bool { return !slices.Contains(s.Overrides, id) }); err != nil {
+	if err := p.restored(ctx); err != nil {
 		return err
-	}
-	p.say("answer", "after: "+p.outcome.After.String())
-	if got, want := p.outcome.After.Route, p.outcome.Before.Route; got != want {
-		return fmt.Errorf("after the revert the route is %s, not %s", got, want)
 	}
 	p.outcome.Reverted = true
 	p.say("closed", fmt.Sprintf("detected after %v, remedied %v later, recovered %v after the fault ended, reverted %v later",
 		round(p.outcome.Detected), round(p.outcome.Remedied), round(p.outcome.Recovered), round(p.outcome.Ended)))
 	return nil
+}
+
+// restored makes sure that all is as it was before.
+func (p *play) restored(ctx context.Context) (err error) {
+	if p.action == "" {
+		resolved, err := p.seen(ctx, func(e ddfake.Entry) bool { return e.Kind == ddfake.KindPageResolved && e.Monitor == p.monitor }, "end of the page of "+p.monitor)
+		if err != nil {
+			return err
+		}
+		p.reachEntry("reverted", resolved, "the page is resolved: "+resolved.Text)
+		if p.outcome.After, err = p.client.call(ctx, p.probe(false)); err != nil {
+			return fmt.Errorf("after the fault: %w", err)
+		}
+	} else {
+		id := p.outcome.Override.ID
+		ended, err := p.override(ctx, func(o control.Override) bool { return o.ID == id && o.Ended != nil && !o.Active(time.Now()) })
+		if err != nil {
+			return fmt.Errorf("the override was not ended: %w", err)
+		}
+		p.reach("reverted", p.Clock.Standing(ended.Ended.At), "the override ended: "+ended.Ended.Cause)
+		if p.outcome.After, err = p.sampleUntil(ctx, p.probe(false), func(s sample) bool { return !slices.Contains(s.Overrides, id) }); err != nil {
+			return err
+		}
+	}
+	p.say("answer", "after: "+p.outcome.After.String())
+	if got, want := p.outcome.After.Route, p.outcome.Before.Route; got != want {
+		return fmt.Errorf("after the revert the route is %s, not %s", got, want)
+	}
+	return nil
+}
+
+// reach records a phase.
+func (p *play) reach(name string, at time.Time, text string) {
+	p.reached(Phase{name, at, p.Clock.Wall(at), text})
+}
+
+// reachEntry records a phase at an entry of the timeline.
+func (p *play) reachEntry(name string, e ddfake.Entry, text string) {
+	p.reached(Phase{name, e.At, e.Wall, text})
+}
+
+func (p *play) reached(phase Phase) {
+	p.outcome.Phases = append(p.outcome.Phases, phase)
+	if p.Reached != nil {
+		p.Reached(phase)
+	}
 }
 
 // transition says whether an entry is a change of the scenario's monitor, in its group.
@@ -211,28 +357,6 @@ func (p *play) transition(e ddfake.Entry) bool {
 }
 
 func round(d time.Duration) time.Duration { return d.Round(time.Second) }
-
-// drive sends traffic until ctx ends. Each request has a goroutine of its own, as users do not wait for each other.
-func (p *play) drive(ctx context.Context) {
-	const most = 256
-	slots := make(chan struct{}, most)
-	var requests sync.WaitGroup
-	defer requests.Wait()
-	for i := 0; p.Clock.Wait(ctx, pace) == nil; i++ {
-		select {
-		case slots <- struct{}{}:
-		default:
-			continue // users who find no free line go away
-		}
-		requests.Go(func() {
-			defer func() { <-slots }()
-			for _, r := range p.traffic(i, p.faulty.Load()) {
-				// What goes wrong with single requests is what the monitors are there to notice.
-				_, _ = p.client.call(ctx, r)
-			}
-		})
-	}
-}
 
 // news tells what is new on the stand-in's timeline, and returns what no wait has passed yet.
 func (p *play) news() []ddfake.Entry {
@@ -252,6 +376,21 @@ func (p *play) await(ctx context.Context, wanted func(ddfake.Entry) bool, what s
 			if wanted(e) {
 				return e, nil
 			}
+		}
+		if err := p.Clock.Wait(ctx, look); err != nil {
+			return ddfake.Entry{}, err
+		}
+	}
+	return ddfake.Entry{}, fmt.Errorf("no %s within %v", what, patience)
+}
+
+// seen waits for an entry of this scenario that may have passed already.
+func (p *play) seen(ctx context.Context, wanted func(ddfake.Entry) bool, what string) (ddfake.Entry, error) {
+	for until := p.Clock.Now().Add(patience); p.Clock.Now().Before(until); {
+		p.news()
+		timeline := p.Datadog.Timeline()
+		if i := slices.IndexFunc(timeline[p.opened:], wanted); i >= 0 {
+			return timeline[p.opened+i], nil
 		}
 		if err := p.Clock.Wait(ctx, look); err != nil {
 			return ddfake.Entry{}, err
@@ -310,7 +449,8 @@ func (p *play) sampleUntil(ctx context.Context, r request, wanted func(sample) b
 	return s, fmt.Errorf("the state is not seen by requests after %v: %s", within, s)
 }
 
-func (p *play) say(kind, text string) {
+func (p *play) say(kind, text string) time.Time {
 	now := p.Clock.Now()
 	p.Emit(Line{now, now.Sub(p.begin), p.name, kind, text})
+	return now
 }

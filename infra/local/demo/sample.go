@@ -105,10 +105,18 @@ func (c client) do(ctx context.Context, method, path, secret string, body []byte
 		return fmt.Errorf("%s %s: read answer: %w", method, path, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: status %d: %.300s", method, path, resp.StatusCode, data)
+		return &statusError{resp.StatusCode, fmt.Sprintf("%s %s: status %d: %.300s", method, path, resp.StatusCode, data)}
 	}
 	if err := json.Unmarshal(data, out); err != nil {
 		return fmt.Errorf("%s %s: decode answer: %w", method, path, err)
 	}
 	return nil
 }
+
+// statusError is an answer other than 200.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string { return e.text }
