@@ -62,6 +62,7 @@ type incidentAnswer struct {
 	ID         string `json:"id"`
 	Attributes struct {
 		Number  int64     `json:"public_id"`
+		Title   string    `json:"title"`
 		Created time.Time `json:"created"`
 		State   string    `json:"state"`
 		Fields  struct {
@@ -96,7 +97,8 @@ func (f *Function) createIncident(ctx context.Context, e *entry) (incidentAnswer
 	return out.Data, err
 }
 
-// findIncident looks for the incident of an event among those that were opened since it was first asked for.
+// findIncident looks for the incident of an event among those that were opened since it was first asked for: by its mark, or by its
+// title where it may be of another's making.
 func (f *Function) findIncident(ctx context.Context, e *entry) (found incidentAnswer, ok bool, err error) {
 	since := e.First.Add(-time.Hour) // clocks differ
 	for page := range searchPages {
@@ -115,7 +117,8 @@ func (f *Function) findIncident(ctx context.Context, e *entry) (found incidentAn
 			return incidentAnswer{}, false, err
 		}
 		for _, i := range out.Data.Attributes.Incidents {
-			if strings.Contains(i.Data.Attributes.Fields.Summary.Value, e.mark()) {
+			a, state := i.Data.Attributes, i.Data.state()
+			if strings.Contains(a.Fields.Summary.Value, e.mark()) || e.Spec.Adopt && a.Title == e.Spec.Title && (state == active || state == stable) {
 				return i.Data, true, nil
 			}
 		}

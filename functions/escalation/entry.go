@@ -80,6 +80,7 @@ type spec struct {
 	Timeline  []moment   `json:"timeline,omitempty"`
 	Links     []linkSpec `json:"links,omitempty"`
 	Policy    Policy     `json:"policy,omitempty"`
+	Adopt     bool       `json:"adopt,omitempty"`
 	Test      bool       `json:"test,omitempty"`
 }
 

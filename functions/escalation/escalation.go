@@ -190,7 +190,7 @@ func (f *Function) alert(c *call) *spec {
 
 func (f *Function) incident(req *IncidentRequest) *spec {
 	s := f.alert(&req.call)
-	s.Severity, s.RootCause, s.Test = req.Severity, req.RootCause, req.Test
+	s.Severity, s.RootCause, s.Adopt, s.Test = req.Severity, req.RootCause, req.Adopt, req.Test
 	s.Services, s.Teams = unique(f.opts.Service, req.Services), unique(f.opts.Team, req.Teams)
 	s.Detection = "monitor"
 	if req.Source.Kind == control.Operator {

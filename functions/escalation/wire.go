@@ -54,6 +54,9 @@ type IncidentRequest struct {
 	Teams     []string `json:"teams"`
 	Impact    *Impact  `json:"impact"`
 	Timeline  []Moment `json:"timeline"`
+	// Adopt takes an incident that is open under exactly the same title as the one of this event. It is for those whose own attempt to
+	// open it failed in a way that leaves open whether it did; titles should say when the event began.
+	Adopt bool `json:"adopt"`
 	// Test marks an incident that is none, for trying out the way.
 	Test bool `json:"test"`
 }

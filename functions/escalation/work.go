@@ -301,7 +301,7 @@ func (f *Function) deliverIncident(ctx context.Context, h *held) error {
 	switch {
 	case h.ID != "":
 		there, err = f.readIncident(ctx, h.ID)
-	case h.look:
+	case h.look || h.Spec.Adopt:
 		there, h.made, err = f.findIncident(ctx, &h.entry)
 		if err != nil || h.made {
 			break

@@ -395,6 +395,30 @@ func TestGivenUpAfterADay(t *testing.T) {
 	})
 }
 
+// TestAnIncidentOfAnothersMakingIsAdopted has a workflow open the incident, and not hear that it did.
+func TestAnIncidentOfAnothersMakingIsAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		h := w.instance()
+		theirs := w.ask(h, incidentPath, incident(cycle("theirs")), http.StatusOK).Incident.ID
+		for adopt, want := range map[bool]bool{true: true, false: false} {
+			edit := cycle(fmt.Sprint("ours-", adopt))
+			edit["adopt"] = adopt
+			if r := w.ask(h, incidentPath, incident(edit), http.StatusOK); (r.Incident.ID == theirs) != want {
+				t.Errorf("adopt %v: got incident %s, theirs is %s", adopt, r.Incident.ID, theirs)
+			}
+		}
+		edit := cycle("later")
+		edit["adopt"], edit["title"] = true, "Another title"
+		if r := w.ask(h, incidentPath, incident(edit), http.StatusOK); r.Incident.ID == theirs {
+			t.Error("one of another title was adopted")
+		}
+		if n := len(w.objects("incident")); n != 3 {
+			t.Errorf("%d incidents, want 3", n)
+		}
+	})
+}
+
 // TestWhatAPersonResolvedStaysResolved has somebody close the incident by hand before the function says that it is stable.
 func TestWhatAPersonResolvedStaysResolved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

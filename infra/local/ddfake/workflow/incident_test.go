@@ -34,7 +34,7 @@ func newRunbook(t *testing.T) *runbook {
 		t.Fatal(err)
 	}
 	return &runbook{Workflow: w, sinks: &sinks{}, function: &fakeFunction{paths: map[string]answer{
-		"/diagnosis/provider": {status: 200, body: providerDown}, "/diagnosis/auth": {status: 200, body: authOK},
+		"/diagnosis/provider": {status: 200, body: providerDown}, "/diagnosis/auth": {status: 200, body: authOK}, "/escalation/incident": {status: 202, body: `{"result":"queued"}`},
 	}}}
 }
 
@@ -91,7 +91,7 @@ func TestRunbookOfAnErrorBurst(t *testing.T) {
 			steps: slices.Concat(paged[:5], []string{"Find_incident ×2 !"}, paged[8:]), cells: []string{"**Provider**: down"}, description: []string{"Provider: down"},
 		},
 		"an incident that can't be opened": {
-			broken: []string{"CreateIncident"}, steps: append(slices.Clone(diagnosed), "Create_incident !", "Page_without_incident", "Notify_without_incident"),
+			broken: []string{"CreateIncident"}, steps: append(slices.Clone(diagnosed), "Create_incident !", "Page_without_incident", "Notify_without_incident", "Escalate_incident"),
 			description: []string{"Provider: down", "The incident could not be created.", "datadog/playbooks/error-burst.md"},
 		},
 		"a page that can't be kept with the incident": {
@@ -138,6 +138,11 @@ func TestRunbookOfAnErrorBurst(t *testing.T) {
 				for _, want := range test.description {
 					if !strings.Contains(r.sinks.pages[0].Description, want) {
 						t.Errorf("the page does not say %q: %s", want, r.sinks.pages[0].Description)
+					}
+				}
+				for _, c := range r.function.calls {
+					if c.Path == "/escalation/incident" {
+						checkEscalation(t, c.Body)
 					}
 				}
 				if len(r.sinks.messages) != 1 || !strings.Contains(r.sinks.messages[0].Text, "Provider: ") {

@@ -19,8 +19,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/datadog"
+	"github.com/llm-reliability/control-plane/functions/escalation"
 	"github.com/llm-reliability/control-plane/infra/assets"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/workflow"
+	"github.com/llm-reliability/control-plane/shared/httpjson"
 )
 
 const (
@@ -29,6 +31,7 @@ const (
 	controlSecret = "s3cret-of-the-control-plane"
 	connectionID  = "connection-of-remediation"
 	diagnosisID   = "connection-of-diagnosis"
+	escalationID  = "connection-of-escalation"
 )
 
 // resolved returns the body of an asset of this repository with its placeholders filled in.
@@ -54,6 +57,10 @@ func resolved(t testing.TB, kind assets.Kind, key string) []byte {
 			return connectionID, true
 		case "connection:diagnosis":
 			return diagnosisID, true
+		case "function:escalation.url":
+			return "https://escalation.example", true
+		case "connection:escalation":
+			return escalationID, true
 		case "setting:datadog_app":
 			return "https://app.dd.example", true
 		}
@@ -216,7 +223,7 @@ func wait(ctx context.Context, d time.Duration) error {
 func environment(t testing.TB, transport http.RoundTripper, actions workflow.Actions) workflow.Environment {
 	t.Helper()
 	connections := map[string]*workflow.Connection{}
-	for id, key := range map[string]string{connectionID: "remediation", diagnosisID: "diagnosis"} {
+	for id, key := range map[string]string{connectionID: "remediation", diagnosisID: "diagnosis", escalationID: "escalation"} {
 		c, err := workflow.ParseConnection(id, resolved(t, assets.Connection, key))
 		if err != nil {
 			t.Fatal(err)
@@ -226,6 +233,19 @@ func environment(t testing.TB, transport http.RoundTripper, actions workflow.Act
 	return workflow.Environment{
 		Now: time.Now, Wait: wait, HTTP: &http.Client{Transport: transport}, Actions: actions,
 		Connection: func(id string) (*workflow.Connection, bool) { c, ok := connections[id]; return c, ok },
+	}
+}
+
+// checkEscalation has the function escalation judge what a workflow sends to it.
+func checkEscalation(t *testing.T, body map[string]any) {
+	t.Helper()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var req escalation.IncidentRequest
+	if err := httpjson.Unmarshal(raw, &req); err != nil || !req.Adopt || len(req.Links) != 5 || req.Source.Cycle == "" || !strings.Contains(req.Title, "2000-01-01 00:00:00 UTC") {
+		t.Errorf("%v: %s", err, raw)
 	}
 }
 
@@ -291,8 +311,12 @@ func TestRemedies(t *testing.T) {
 			steps: []string{"Prepare", "Is_recovery", "Revert", "Find_incident ×3 !", "Notify_recovery"},
 		},
 		"an incident that can't be opened is told": {
-			transition: "alert", answers: []answer{{status: 200, body: applied}}, calls: 1, messages: 1, broken: []string{"CreateIncident"},
-			steps: []string{"Prepare", "Is_recovery", "STEP", "Is_ours", "Create_incident !", "Notify_without_incident"},
+			transition: "alert", answers: []answer{{status: 200, body: applied}, {status: 202, body: `{"result":"queued"}`}}, calls: 2, messages: 1, broken: []string{"CreateIncident"},
+			steps: []string{"Prepare", "Is_recovery", "STEP", "Is_ours", "Create_incident !", "Notify_without_incident", "Escalate_incident"},
+		},
+		"that nobody took the incident is told": {
+			transition: "alert", answers: []answer{{status: 200, body: applied}, {status: 503, body: busy}}, calls: 4, messages: 2, waited: 20 * time.Second, broken: []string{"CreateIncident"},
+			steps: []string{"Prepare", "Is_recovery", "STEP", "Is_ours", "Create_incident !", "Notify_without_incident", "Escalate_incident ×3 !", "Notify_unescalated"},
 		},
 		"a refusal that On-Call can't be paged for is told": {
 			transition: "alert", answers: []answer{{status: 409, body: flap}}, calls: 4, waited: 50 * time.Second, messages: 1, broken: []string{"Page"},
@@ -357,6 +381,10 @@ func TestRemedies(t *testing.T) {
 						t.Errorf("calls, incidents, messages (-want +got):\n%s", diff)
 					}
 					for _, c := range function.calls {
+						if c.Path == "/escalation/incident" {
+							checkEscalation(t, c.Body)
+							continue
+						}
 						path, body := remedy.path, requestBody(begin, remedy.params)
 						if test.transition == "recovery" {
 							path, body = "/remediation/revert", revertBody(begin)
