@@ -19,6 +19,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -35,7 +36,8 @@ import (
 
 type options struct {
 	quick, strict, pin, inProcess bool
-	root, out, profile, only      string
+	root, out, profile, only, env string
+	against                       string
 	seed                          uint64
 }
 
@@ -46,9 +48,11 @@ func main() {
 	flag.BoolVar(&o.pin, "pin", true, "run gateways on one core, and mock and load on another, where taskset can")
 	flag.BoolVar(&o.inProcess, "benchmarks", true, "run the benchmarks in process, too")
 	flag.StringVar(&o.root, "root", "../..", "the main module")
+	flag.StringVar(&o.against, "against", "", "another checkout of the main module, whose function with full telemetry is one more target; none when empty")
 	flag.StringVar(&o.out, "out", "results", "the folder of results")
 	flag.StringVar(&o.profile, "profile", "", "a folder for profiles of this gateway; none when empty")
 	flag.StringVar(&o.only, "only", "", "only these gateways, by parts of their names and commas; ReverseProxy is always there")
+	flag.StringVar(&o.env, "env", "", "further variables of this gateway with full telemetry, by commas, to compare settings")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "the seed of all orders and bootstraps")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -80,6 +84,9 @@ var (
 	quick = plan{rounds: 3, small: 60, large: 25, streams: 3, rates: []int{300}, during: 1500 * time.Millisecond, limit: 800 * time.Millisecond, limitRounds: 2, rest: 2 * time.Second, allocs: 300, benchTimes: 1}
 )
 
+// modelDelay is how long the mock waits where it plays a model, and not nothing.
+const modelDelay = 20 * time.Millisecond
+
 // between is the time between the frames of a stream.
 const between = 3 * time.Millisecond
 
@@ -105,16 +112,21 @@ func measure(ctx context.Context, o options) (*Report, error) {
 		r.Notes = append(r.Notes, "A quick run: its tails mean little.")
 	}
 	r.Notes = append(r.Notes, "Every gateway runs alone under load, caches are off, and retries are as each has them by default or off; all programs in Go have GOGC=400, as this gateway is deployed.",
-		"Full telemetry is traces, LLM Observability, metrics and log lines, acknowledged by a stand-in for the agent; off is none of it but the log's errors.")
+		"Full telemetry is traces, LLM Observability, metrics and log lines, sent in the background to a stand-in for the agent as on Cloud Run; off is none of it but the log's errors.")
 
 	fmt.Fprintln(os.Stderr, "building")
-	if err := build(ctx, root); err != nil {
+	if err := build(ctx, root, o.against); err != nil {
 		return nil, err
 	}
 	if o.inProcess {
 		r.inProcess(ctx, root, p.benchTimes)
 	}
 	b := &bed{root: root}
+	b.against = o.against
+	if o.env != "" {
+		b.further = strings.Split(o.env, ",")
+		r.Notes = append(r.Notes, "With full telemetry, this gateway had the further variables "+o.env+".")
+	}
 	r.Machine.Pinned = b.pin(ctx, o.pin)
 	defer b.stop()
 	if err := b.setUp(ctx, o.only); err != nil {
@@ -165,7 +177,7 @@ func (r *Report) pairs(b *bed, rounds, n int, m wire.Mode, stream bool, random *
 	if err != nil {
 		return err
 	}
-	after, err := b.arrived()
+	after, err := b.settled()
 	if err != nil {
 		return err
 	}
@@ -189,7 +201,7 @@ func (r *Report) pairs(b *bed, rounds, n int, m wire.Mode, stream bool, random *
 	if len(straight) > 0 {
 		*field(r.Targets[0]) = &Added{Quantiles: Quantiles{N: len(straight)}, Direct: median(straight)}
 	}
-	if got := measured[oursOn]; got != nil && !stream && !m.Large {
+	if got := measured[oursOn]; got != nil && measured[against] == nil && !stream && !m.Large {
 		// The warm-up is delivered as well.
 		sent := float64(got.requests + rounds*max(3, n/10))
 		r.Delivered = map[string]float64{}
@@ -215,6 +227,20 @@ func (b *bed) arrived() (map[string]float64, error) {
 	return counts, nil
 }
 
+// settled is arrived, when nothing more arrives: what is sent in the background is sent every two seconds.
+func (b *bed) settled() (map[string]float64, error) {
+	last, err := b.arrived()
+	for range 5 {
+		time.Sleep(2500 * time.Millisecond)
+		now, again := b.arrived()
+		if again != nil || maps.Equal(now, last) {
+			return now, errors.Join(err, again)
+		}
+		last = now
+	}
+	return last, err
+}
+
 func perThousand(cpu time.Duration, requests int) float64 {
 	return float64(cpu.Microseconds()) / float64(max(1, requests))
 }
@@ -228,7 +254,7 @@ func (row *Row) fail(errors int, first error) {
 
 // openLoop measures at fixed rates.
 func (r *Report) openLoop(ctx context.Context, b *bed, p plan, random *rand.Rand) error {
-	if err := b.mode(wire.Mode{Delay: 20 * time.Millisecond}); err != nil {
+	if err := b.mode(wire.Mode{Delay: modelDelay}); err != nil {
 		return err
 	}
 	for _, rate := range p.rates {
@@ -257,9 +283,27 @@ func (b *bed) shuffled(random *rand.Rand) []*target {
 
 // closedLoop measures the limit, and memory.
 func (r *Report) closedLoop(ctx context.Context, b *bed, p plan, random *rand.Rand) error {
+	if err := r.busy(ctx, b, p, modelDelay, random, func(row *Row) **Limit { return &row.Waiting }); err != nil {
+		return err
+	}
+	if err := r.busy(ctx, b, p, 0, random, func(row *Row) **Limit { return &row.Limit }); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(p.rest):
+	}
+	for _, t := range b.running() {
+		r.row(t.name).After = t.proc.memory()
+	}
+	return nil
+}
+
+// busy measures what 64 connections that never rest get from a target.
+func (r *Report) busy(ctx context.Context, b *bed, p plan, delay time.Duration, random *rand.Rand, field func(*Row) **Limit) error {
 	const connections = 64
-	fmt.Fprintf(os.Stderr, "limit with %d connections\n", connections)
-	if err := b.mode(wire.Mode{}); err != nil {
+	fmt.Fprintf(os.Stderr, "limit with %d connections, the mock waits %s\n", connections, delay)
+	if err := b.mode(wire.Mode{Delay: delay}); err != nil {
 		return err
 	}
 	for range p.limitRounds {
@@ -274,10 +318,11 @@ func (r *Report) closedLoop(ctx context.Context, b *bed, p plan, random *rand.Ra
 			if len(got.took) == 0 {
 				continue
 			}
-			if row.Limit == nil {
-				row.Limit = &Limit{Connections: connections}
+			l := *field(row)
+			if l == nil {
+				l = &Limit{Connections: connections}
+				*field(row) = l
 			}
-			l := row.Limit
 			l.Rounds = append(l.Rounds, float64(len(got.took))/got.elapsed.Seconds())
 			l.RPS = median(l.Rounds)
 			q := summarize(got.took[:min(len(got.took), 20000)], random)
@@ -285,13 +330,6 @@ func (r *Report) closedLoop(ctx context.Context, b *bed, p plan, random *rand.Ra
 			l.P50, l.P99, l.CPU = q.P50.Value, q.P99.Value, perThousand(got.cpu, got.requests)
 			row.Loaded = max(row.Loaded, got.memory)
 		}
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(p.rest):
-	}
-	for _, t := range b.running() {
-		r.row(t.name).After = t.proc.memory()
 	}
 	return nil
 }

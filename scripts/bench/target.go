@@ -22,6 +22,7 @@ const (
 	proxy    = "ReverseProxy"
 	oursOff  = "this gateway, telemetry off"
 	oursOn   = "this gateway, full telemetry"
+	against  = "the other checkout, full telemetry"
 	bifrost  = "Bifrost core"
 	portkey  = "Portkey"
 	litellm  = "LiteLLM proxy"
@@ -87,6 +88,8 @@ func (t *target) answers(ctx context.Context, within time.Duration) error {
 type bed struct {
 	cores      cores
 	root       string
+	against    string
+	further    []string // variables of this gateway with full telemetry
 	mock       *process
 	agent      *process
 	mockAddr   string
@@ -106,7 +109,7 @@ func (b *bed) stop() {
 }
 
 // build compiles the helpers, and the function as it is deployed: with the flags of its Dockerfile.
-func build(ctx context.Context, root string) error {
+func build(ctx context.Context, root, against string) error {
 	for _, dir := range []string{"build/log", "build/state"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -119,8 +122,13 @@ func build(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
-	if err := command(ctx, root, "go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(out, "completion"), "./functions/completion/cmd"); err != nil {
-		return err
+	for name, dir := range map[string]string{"completion": root, "completion-against": against} {
+		if dir == "" {
+			continue
+		}
+		if err := command(ctx, dir, "go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(out, name), "./functions/completion/cmd"); err != nil {
+			return err
+		}
 	}
 	return buildProfiled(ctx, root, out)
 }
@@ -144,7 +152,7 @@ var _ = func() struct{} {
 
 // buildProfiled builds the function with that server, and with its symbols.
 func buildProfiled(ctx context.Context, root, out string) error {
-	source := filepath.Join(out, "profiling.go")
+	source := filepath.Join(out, "profiling.txt")
 	if err := os.WriteFile(source, []byte(profiling), 0o644); err != nil {
 		return err
 	}
@@ -211,6 +219,9 @@ func (b *bed) setUp(ctx context.Context, only string) (err error) {
 		{oursOn, 10 * time.Second, "", func(t *target) (*process, error) {
 			return b.run(ctx, b.cores.gateway, "ours-on", b.ours(t.addr, "on", true), "build/completion")
 		}},
+		{against, 10 * time.Second, "", func(t *target) (*process, error) {
+			return b.run(ctx, b.cores.gateway, "against", b.ours(t.addr, "against", true), "build/completion-against")
+		}},
 		{bifrost, 20 * time.Second, "", func(t *target) (*process, error) {
 			t.version = moduleVersion(ctx, "github.com/maximhq/bifrost/core") + " behind net/http"
 			own[1] = t.addr
@@ -221,7 +232,7 @@ func (b *bed) setUp(ctx context.Context, only string) (err error) {
 		}},
 		{litellm, 120 * time.Second, "", func(t *target) (*process, error) { return b.litellm(ctx, t) }},
 	} {
-		if t.name != proxy && !chosen(t.name, only) {
+		if t.name == against && b.against == "" || t.name != proxy && !chosen(t.name, only) {
 			continue
 		}
 		addr, err := freeAddress()
@@ -274,7 +285,7 @@ func (b *bed) run(ctx context.Context, core, name string, env []string, command 
 
 // ours is the environment of the function as on Cloud Run, with a file for its state. Telemetry that is on is what the
 // deployment has: traces, LLM Observability, metrics, and log lines to standard output and to the file that the sidecar
-// reads. Off is none of it, and of the log only errors.
+// reads, sent in the background. Off is none of it, and of the log only errors.
 func (b *bed) ours(addr, name string, telemetry bool) []string {
 	_, port, _ := net.SplitHostPort(addr)
 	agentHost, agentPort, _ := net.SplitHostPort(b.agentAddr)
@@ -292,8 +303,8 @@ func (b *bed) ours(addr, name string, telemetry bool) []string {
 	if !telemetry {
 		return append(env, "DD_TRACE_ENABLED=false", "DD_LLMOBS_ENABLED=false", "LRCP_LOG_LEVEL=error")
 	}
-	return append(env, "DD_TRACE_ENABLED=true", "DD_LLMOBS_ENABLED=true", "DD_LLMOBS_ML_APP=bench", "DD_LOGS_INJECTION=true",
-		"DD_AGENT_HOST="+agentHost, "DD_TRACE_AGENT_PORT="+agentPort, "DD_DOGSTATSD_PORT="+statsdPort, "LRCP_LOG_FILE=build/log/ours-app.log")
+	return append(append(env, "DD_TRACE_ENABLED=true", "DD_LLMOBS_ENABLED=true", "DD_LLMOBS_ML_APP=bench", "DD_LOGS_INJECTION=true",
+		"DD_AGENT_HOST="+agentHost, "DD_TRACE_AGENT_PORT="+agentPort, "DD_DOGSTATSD_PORT="+statsdPort, "LRCP_LOG_FILE=build/log/ours-app.log", "LRCP_FLUSH=background"), b.further...)
 }
 
 // portkey starts Portkey's gateway from npm, which it installs where it is missing. With what npm resolves by itself its
