@@ -7,13 +7,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/functions/internal/functiontest"
 	"github.com/llm-reliability/control-plane/functions/qa"
+	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/gateway"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 )
@@ -170,5 +173,48 @@ func BenchmarkQA(b *testing.B) {
 		if w.Code != http.StatusOK {
 			b.Fatal(w.Body)
 		}
+	}
+}
+
+// TestCallersAreLimited goes through the whole function: what a caller over its limit is told, and what is counted.
+func TestCallersAreLimited(t *testing.T) {
+	f := functiontest.StartLimited(t, "qa", nil, "*:rpm=2", func(gw *gateway.Gateway) (http.Handler, error) { return qa.New(qa.Options{Gateway: gw}) })
+	for range 2 {
+		if status, _, data := post(t, f, "application/json", `{"question":"Who?"}`); status != http.StatusOK {
+			t.Fatalf("status %d: %s", status, data)
+		}
+	}
+	status, header, data := post(t, f, "application/json", `{"question":"Who?"}`)
+	var problem httpjson.Problem
+	if err := json.Unmarshal(data, &problem); err != nil {
+		t.Fatal(err)
+	}
+	seconds, err := strconv.Atoi(header.Get("Retry-After"))
+	if status != http.StatusTooManyRequests || err != nil || seconds < 30 || seconds > 120 || problem.Code != "limit_exceeded" ||
+		problem.Detail != `the limit of 2 requests a minute for the caller "anonymous" is used up` {
+		t.Errorf("status %d, Retry-After %q: %s", status, header.Get("Retry-After"), data)
+	}
+	if sum, n := f.Memory.Sum("llm.limit.exceeded", "limit:requests", "caller:anonymous", "outcome:rejected"); sum != 1 || n != 1 {
+		t.Errorf("counted %v in %d points", sum, n)
+	}
+}
+
+// TestACapInForceLimitsACaller is the action limit of the control state.
+func TestACapInForceLimitsACaller(t *testing.T) {
+	f := start(t)
+	now := time.Now()
+	if err := f.Store.Commit(t.Context(), "0", []control.Override{{
+		ID: "o-1", Action: control.Limit, Params: control.Params{RequestsPerMinute: 1}, Scope: control.Scope{Caller: "anonymous"}, Start: now.Add(-time.Minute), End: now.Add(time.Hour), Created: now,
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, data := post(t, f, "application/json", `{"question":"Who?"}`); status != http.StatusOK {
+		t.Fatalf("status %d: %s", status, data)
+	}
+	if status, _, data := post(t, f, "application/json", `{"question":"Who?"}`); status != http.StatusTooManyRequests || !strings.Contains(string(data), "1 requests a minute") {
+		t.Errorf("status %d: %s", status, data)
+	}
+	if sum, _ := f.Memory.Sum("llm.limit.exceeded", "limit:override"); sum != 1 {
+		t.Errorf("counted %v", sum)
 	}
 }

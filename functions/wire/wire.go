@@ -16,6 +16,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/limit"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
@@ -24,7 +25,7 @@ type Build = func(context.Context, serverless.Deps) (serverless.Function, error)
 
 // DataFunction builds a function that answers through the gateway: handler makes its handler from one.
 //
-// The environment: LRCP_API_KEYS (name:sha256 pairs), LRCP_TIMEOUT, LRCP_CONTROL_INTERVAL, LRCP_CACHE_BYTES,
+// The environment: LRCP_API_KEYS (name:sha256 pairs), LRCP_TIMEOUT, LRCP_CONTROL_INTERVAL, LRCP_CACHE_BYTES, LRCP_LIMITS (see limit.ParseRules),
 // LRCP_CACHE_SCOPE (caller or shared), LRCP_CACHE_STALE (how long after its time an answer is served when all models fail; 0
 // is never), LRCP_FALLBACK_ON_BLOCK, LRCP_HEDGE (off or p95), LRCP_DEFAULT_TIER, LRCP_BLOCK_INJECTION, those of state.FromEnv and those of models.Backends.
 func DataFunction(handler func(*gateway.Gateway) (http.Handler, error)) Build {
@@ -50,6 +51,7 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	if err != nil {
 		return serverless.Function{}, err
 	}
+	rules := rulesFromEnv(e)
 	backends := models.Backends(ctx, e, known, models.Deployed()...)
 	if err := e.Err(); err != nil {
 		return serverless.Function{}, err
@@ -71,8 +73,12 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	if err != nil {
 		return serverless.Function{}, err
 	}
+	limits, err := limit.New(limit.Options{Rules: rules, Counters: opened.Counters})
+	if err != nil {
+		return serverless.Function{}, err
+	}
 	gw, err := gateway.New(gateway.Options{
-		Backends: backends, Catalog: known, Control: reader, Cache: answers, Telemetry: d.Telemetry,
+		Backends: backends, Catalog: known, Control: reader, Cache: answers, Limits: limits, Telemetry: d.Telemetry,
 		Timeout: timeout, BlockInjection: block,
 		FallbackOnBlock: onBlock, Hedge: hedge == "p95", Stale: stale, ShareCache: scope == "shared",
 	})
@@ -91,4 +97,13 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 		},
 		Close: func(context.Context) error { return errors.Join(opened.Close(), models.Close(backends)) },
 	}, nil
+}
+
+// rulesFromEnv reads the limits of callers.
+func rulesFromEnv(e *env.Env) limit.Rules {
+	rules, err := limit.ParseRules(e.String("LRCP_LIMITS", ""))
+	if err != nil {
+		e.Refuse("LRCP_LIMITS", err.Error())
+	}
+	return rules
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/limit"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 	plan "github.com/llm-reliability/control-plane/shared/remediation"
 	"github.com/llm-reliability/control-plane/shared/serverless"
@@ -61,6 +62,10 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	if err := e.Err(); err != nil {
 		return nil, err
 	}
+	limits, err := f.limits()
+	if err != nil {
+		return nil, err
+	}
 	data := func(name string, build func(*gateway.Gateway) (http.Handler, error)) (http.Handler, error) {
 		tel, err := f.telemetry(name)
 		if err != nil {
@@ -75,7 +80,7 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 			return nil, err
 		}
 		gw, err := gateway.New(gateway.Options{
-			Backends: backends, Catalog: models, Control: reader, Cache: answers, Telemetry: tel, BlockInjection: block,
+			Backends: backends, Catalog: models, Control: reader, Cache: answers, Limits: limits, Telemetry: tel, BlockInjection: block,
 		})
 		if err != nil {
 			return nil, err
@@ -195,6 +200,15 @@ func (f functions) diagnosis(backends []gateway.Backend) (http.Handler, error) {
 		return nil, err
 	}
 	return f.wrap("diagnosis", h, f.secrets, "", tel), nil
+}
+
+// limits are those of LRCP_LIMITS, as for the deployed functions. The counters are in this process, which has all functions.
+func (f functions) limits() (*limit.Limiter, error) {
+	rules, err := limit.ParseRules(f.getenv("LRCP_LIMITS"))
+	if err != nil {
+		return nil, fmt.Errorf("LRCP_LIMITS: %w", err)
+	}
+	return limit.New(limit.Options{Rules: rules, Counters: &limit.Memory{}})
 }
 
 // insights reads the stand-in's metrics, and emits the score once a minute of its clock.

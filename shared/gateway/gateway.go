@@ -47,6 +47,8 @@ type Options struct {
 	Control Settings
 	// Cache may be nil: then nothing is cached, whatever the settings say.
 	Cache *cache.Cache
+	// Limits may be nil: then every caller may ask for as much as it likes.
+	Limits Limits
 	// Telemetry may be nil.
 	Telemetry *telemetry.Client
 	// Retry is retry.Default when zero.
@@ -164,13 +166,20 @@ func (g *Gateway) serve(ctx context.Context, call Call, e *telemetry.Exchange, y
 		e.Overrides = append(e.Overrides, telemetry.OverrideRef{ID: o.ID, Action: string(o.Action), Reason: o.Source.Kind})
 	}
 
+	// Admission: whether the caller may have more. What the request took is settled however it ends.
+	settle, refused := g.admit(ctx, call, settings, e)
+	if refused != nil {
+		return refused
+	}
+	defer settle()
+
 	// Safety screen of the instructions. The document is data that the prompt marks as such, and may quote anything.
 	e.Safety = screen(req)
 	if e.Safety.InjectionSuspected && g.opts.BlockInjection {
 		e.Safety.Blocked = true
 		return &llm.Error{Kind: llm.Blocked, Err: errors.New("the prompt looks like an injection")}
 	}
-	if err := limit(&req, settings); err != nil {
+	if err := capped(&req, settings); err != nil {
 		return err
 	}
 
@@ -243,8 +252,8 @@ func newExchange(call Call) *telemetry.Exchange {
 	}
 }
 
-// limit applies the caps of the settings.
-func limit(req *llm.Request, settings control.Settings) *llm.Error {
+// capped applies the caps of the settings.
+func capped(req *llm.Request, settings control.Settings) *llm.Error {
 	if most := settings.MaxOutputTokens; most > 0 && (req.MaxTokens == 0 || req.MaxTokens > most) {
 		req.MaxTokens = most
 	}

@@ -1,6 +1,7 @@
 package httpjson
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func FromError(err error) *Problem {
 	if !ok {
 		row = kinds[llm.Internal]
 	}
-	out := &Problem{Status: row.status, Detail: row.detail, Code: string(e.Kind), RetryAfter: e.RetryAfter, Err: err}
+	out := &Problem{Status: row.status, Detail: cmp.Or(e.Public, row.detail), Code: string(e.Kind), RetryAfter: e.RetryAfter, Err: err}
 	if out.RetryAfter == 0 && (row.status == http.StatusServiceUnavailable || row.status == http.StatusTooManyRequests) {
 		out.RetryAfter = time.Second
 	}

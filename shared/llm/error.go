@@ -54,6 +54,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Usage is what was billed before the failure, nil when unknown.
 	Usage *Usage
+	// Public is what callers are told, where there is more to tell than the kind; empty as a rule.
+	Public string
 	// Err is the cause. It is for logs and never shown to callers.
 	Err error
 }

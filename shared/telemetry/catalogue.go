@@ -87,6 +87,9 @@ var catalogue = []Metric{
 		Value: func(e *Exchange) (float64, bool) { return one(e.Cache == CacheMiss) }},
 	{Name: "llm.cache.stale", Kind: Count, Unit: "hit", Description: "Requests answered from the response cache past its time, because no model answered.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.Cache == CacheStale) }},
+	{Name: "llm.limit.exceeded", Kind: Count, Unit: "request", Description: "Requests refused because their caller was over a limit, by limit: requests, tokens, budget, or an override that caps requests.", Tags: append(slices.Clone(requestTags), "limit"),
+		Value: func(e *Exchange) (float64, bool) { return one(e.Limit != "") },
+		Each:  func(e *Exchange) [][]string { return [][]string{{"limit:" + e.Limit}} }},
 	{Name: "llm.quality.semantic_similarity", Kind: Distribution, Unit: "fraction", Description: "How near the answer is to the question and its document, 0 to 1.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) {
 			if e.Quality == nil {

@@ -92,6 +92,8 @@ type Exchange struct {
 	Quality   *Quality
 	Safety    Safety
 
+	// Limit is the limit of the caller that refused the request: "requests", "tokens", "budget" or "override"; empty for none.
+	Limit   string
 	Outcome Outcome
 	// ErrorType is the llm.Kind of the failure, or another word of a closed set; empty on success.
 	ErrorType string
@@ -99,7 +101,7 @@ type Exchange struct {
 	Err error
 	// Status is the HTTP status that was sent.
 	Status int
-	// Degraded names the optional parts that did not work: "control", "cache", "quality", "catalog".
+	// Degraded names the optional parts that did not work: "control", "limits", "cache", "quality", "catalog".
 	Degraded []string
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/control/controltest"
 	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/limit"
 	"github.com/llm-reliability/control-plane/shared/llm"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 	"github.com/llm-reliability/control-plane/shared/serverless"
@@ -32,6 +33,16 @@ type Function struct {
 // Start serves the function that handler makes, on the given model; nil is the embedded one.
 func Start(t testing.TB, name string, model llm.Model, handler func(*gateway.Gateway) (http.Handler, error)) *Function {
 	t.Helper()
+	return StartLimited(t, name, model, "", handler)
+}
+
+// StartLimited is Start with limits of callers, in the form of limit.ParseRules.
+func StartLimited(t testing.TB, name string, model llm.Model, rules string, handler func(*gateway.Gateway) (http.Handler, error)) *Function {
+	t.Helper()
+	parsed, err := limit.ParseRules(rules)
+	check(t, err)
+	limits, err := limit.New(limit.Options{Rules: parsed, Counters: &limit.Memory{}})
+	check(t, err)
 	if model == nil {
 		model = embedded.New()
 	}
@@ -47,7 +58,7 @@ func Start(t testing.TB, name string, model llm.Model, handler func(*gateway.Gat
 	check(t, err)
 	gw, err := gateway.New(gateway.Options{
 		Backends: []gateway.Backend{{Provider: embedded.Provider, Model: model, Tiers: models.TierModels(embedded.Provider)}},
-		Catalog:  models, Control: reader, Cache: answers, Telemetry: tel, Timeout: 10 * time.Second,
+		Catalog:  models, Control: reader, Cache: answers, Limits: limits, Telemetry: tel, Timeout: 10 * time.Second,
 	})
 	check(t, err)
 	h, err := handler(gw)

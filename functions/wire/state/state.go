@@ -1,9 +1,10 @@
-// Package state opens the control state that the environment names, and the cache that all instances share beside it. It
+// Package state opens the control state that the environment names, and the cache and the counters that all instances share beside it. It
 // chooses between adapters; nothing above it knows which one there is.
 package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -20,6 +21,10 @@ import (
 	dynamocontrol "github.com/llm-reliability/control-plane/shared/control/dynamodb"
 	firecontrol "github.com/llm-reliability/control-plane/shared/control/firestore"
 	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/limit"
+	boltlimit "github.com/llm-reliability/control-plane/shared/limit/bolt"
+	dynamolimit "github.com/llm-reliability/control-plane/shared/limit/dynamodb"
+	firelimit "github.com/llm-reliability/control-plane/shared/limit/firestore"
 	"github.com/llm-reliability/control-plane/shared/llm/googleauth"
 	"github.com/llm-reliability/control-plane/shared/outbox"
 	boltoutbox "github.com/llm-reliability/control-plane/shared/outbox/bolt"
@@ -82,6 +87,10 @@ type State struct {
 	Control control.Store
 	// Shared is the second tier of the response cache; nil where there is none.
 	Shared cache.Tier
+	// Counters add up what callers have used.
+	Counters limit.Counters
+
+	close []func() error
 }
 
 // Open opens the state. It calls neither DynamoDB nor Firestore: a cold start does not wait for them.
@@ -94,7 +103,7 @@ func (c Config) Open(ctx context.Context) (State, error) {
 	case inFire:
 		s, err = c.firestore(ctx)
 	default:
-		s.Control, err = bolt.Open(bolt.Options{Path: c.place})
+		s, err = c.file()
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("open state %s:%s: %w", c.kind, c.place, err)
@@ -103,7 +112,26 @@ func (c Config) Open(ctx context.Context) (State, error) {
 }
 
 // Close closes what was opened.
-func (s State) Close() error { return s.Control.Close() }
+func (s State) Close() error {
+	errs := []error{s.Control.Close()}
+	for _, c := range s.close {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}
+
+// file opens the control state, and the counters in a file beside it.
+func (c Config) file() (State, error) {
+	store, err := bolt.Open(bolt.Options{Path: c.place})
+	if err != nil {
+		return State{}, err
+	}
+	counters, err := boltlimit.Open(boltlimit.Options{Path: c.place + "-limits"})
+	if err != nil {
+		return State{}, errors.Join(err, store.Close())
+	}
+	return State{Control: store, Counters: counters, close: []func() error{counters.Close}}, nil
+}
 
 // OpenOutbox opens an outbox in the same place, by a name of its own: in the same table or database, and in a file beside the one of
 // the control state, whose name it ends. It calls neither DynamoDB nor Firestore.
@@ -152,7 +180,10 @@ func (c Config) dynamo(ctx context.Context) (s State, err error) {
 	if err != nil {
 		return State{}, err
 	}
-	if s.Control, err = dynamocontrol.New(dynamocontrol.Options{Client: client, Table: c.place}); err != nil || !c.shared {
+	if s.Control, err = dynamocontrol.New(dynamocontrol.Options{Client: client, Table: c.place}); err != nil {
+		return s, err
+	}
+	if s.Counters, err = dynamolimit.New(dynamolimit.Options{Client: client, Table: c.place}); err != nil || !c.shared {
 		return s, err
 	}
 	s.Shared, err = dynamocache.New(dynamocache.Options{Client: client, Table: c.place})
@@ -164,7 +195,10 @@ func (c Config) firestore(ctx context.Context) (s State, err error) {
 	if err != nil {
 		return State{}, err
 	}
-	if s.Control, err = firecontrol.New(firecontrol.Options{Client: client}); err != nil || !c.shared {
+	if s.Control, err = firecontrol.New(firecontrol.Options{Client: client}); err != nil {
+		return s, err
+	}
+	if s.Counters, err = firelimit.New(firelimit.Options{Client: client}); err != nil || !c.shared {
 		return s, err
 	}
 	s.Shared, err = firecache.New(firecache.Options{Client: client})

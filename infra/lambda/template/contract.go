@@ -32,6 +32,7 @@ const secretSuffix = "_SECRET_ARN"
 const (
 	controlItems = `{"ForAllValues:StringEquals":{"dynamodb:LeadingKeys":["control"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
 	outboxItems  = `{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["escalation#*"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
+	limitItems   = `{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["limit#*"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
 	cacheItems   = `{"ForAllValues:StringLike":{"dynamodb:LeadingKeys":["cache#*"]},"Null":{"dynamodb:LeadingKeys":"false"}}`
 )
 
@@ -49,6 +50,7 @@ func contracts() []contract {
 	readControl := table(controlItems, "GetItem", "Query")
 	writeControl := table(controlItems, "PutItem", "DeleteItem", "ConditionCheckItem")
 	cache := table(cacheItems, "GetItem", "PutItem")
+	limits := table(limitItems, "GetItem", "UpdateItem")
 	outbox := table(outboxItems, "GetItem", "Query", "PutItem", "DeleteItem")
 
 	model := []string{
@@ -59,8 +61,8 @@ func contracts() []contract {
 	control := []string{"LRCP_CONTROL_SECRETS_SECRET_ARN"}
 	data := func(name string) contract {
 		return contract{
-			name: name, url: true, table: slices.Concat(readControl, cache),
-			optional: with(model, "LRCP_BLOCK_INJECTION", "LRCP_CONTROL_INTERVAL", "LRCP_CACHE_BYTES"),
+			name: name, url: true, table: slices.Concat(readControl, cache, limits),
+			optional: with(model, "LRCP_BLOCK_INJECTION", "LRCP_CONTROL_INTERVAL", "LRCP_CACHE_BYTES", "LRCP_LIMITS", "LRCP_CACHE_SCOPE", "LRCP_CACHE_STALE", "LRCP_FALLBACK_ON_BLOCK", "LRCP_HEDGE"),
 			required: []string{"LRCP_PROVIDER", "LRCP_STATE", "LRCP_SHARED_CACHE", "LRCP_DEFAULT_TIER", "LRCP_API_KEYS_SECRET_ARN"},
 		}
 	}

@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/llm-reliability/control-plane/shared/control"
+	"github.com/llm-reliability/control-plane/shared/limit"
+	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
+)
+
+// Limits admits requests by their caller; limit.Limiter is one. What it returns beside the decision says that its store could not be
+// asked: the decision holds all the same.
+type Limits interface {
+	Admit(ctx context.Context, r limit.Request) (*limit.Ticket, *limit.Exceeded, error)
+}
+
+// The estimate of the tokens of a request, before it is known: a token is four characters or so, and an answer has this many
+// where no cap says otherwise.
+const (
+	charsPerToken = 4
+	answerTokens  = 512
+)
+
+// admit asks whether the caller may make this request. settle must be called when the exchange has all that the request took.
+func (g *Gateway) admit(ctx context.Context, call Call, settings control.Settings, e *telemetry.Exchange) (settle func(), refused *llm.Error) {
+	if g.opts.Limits == nil {
+		return func() {}, nil
+	}
+	tokens := answerTokens
+	if most := call.Request.MaxTokens; most > 0 {
+		tokens = min(tokens, most)
+	}
+	for _, m := range call.Request.Messages {
+		tokens += len(m.Content) / charsPerToken
+	}
+	ticket, exceeded, err := g.opts.Limits.Admit(ctx, limit.Request{Caller: call.Caller, Tokens: tokens, Cap: settings.RequestsPerMinute})
+	degraded(e, "limits", err)
+	if exceeded != nil {
+		e.Limit = exceeded.Limit
+		return nil, &llm.Error{Kind: llm.LimitExceeded, RetryAfter: exceeded.RetryAfter, Public: exceeded.Error(), Err: exceeded}
+	}
+	return func() {
+		var total int
+		var usd float64
+		if e.Usage != nil {
+			total = e.Usage.Total()
+		}
+		if e.CostUSD != nil {
+			usd = *e.CostUSD
+		}
+		ticket.Settle(total, usd)
+	}, nil
+}
