@@ -120,7 +120,7 @@ func (e *entry) want(state, told string, now time.Time) bool {
 	return true
 }
 
-// overtaken is whether the event was over before its page was sent, and certainly not sent.
+// overtaken is whether the event was over before its page was known to be sent.
 func (e *entry) overtaken() bool {
 	return e.Kind == pageKind && e.Want == resolved && e.ID == "" && !e.Tried
 }

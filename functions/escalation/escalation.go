@@ -17,7 +17,8 @@
 //	between the entry and the answer    the entry is due when its lease has run out. An incident is searched for first, by a mark in its
 //	of Datadog                          summary that is made of the event. Datadog's search may be behind; a lease is longer than that is known
 //	                                    to be. Pages can't be searched for, and the API takes no key that would tell one from another: a page
-//	                                    whose answer was lost is sent again, and says so. Twice is better than never
+//	                                    whose answer was lost is sent again, and says so: twice is better than never. It is not
+//	                                    sent again when its event is over
 //	after the answer                    as above, and the incident is found; links are compared with those that are attached
 //
 // The timeline of an incident begins with what the alert says. Datadog's API has no way to add to it later: changes of state are written
@@ -55,6 +56,8 @@ const (
 	window = 5 * time.Minute
 	// byTheWay is how many entries that are due a request takes along after its own, and perRun how many the schedule.
 	byTheWay, perRun = 3, 50
+	// byTheWayTime bounds how long the caller waits for that.
+	byTheWayTime = 8 * time.Second
 )
 
 // Bounds say how often and for how long an entry is tried: with pauses from Base that double up to Cap.
@@ -229,7 +232,9 @@ func (f *Function) answer(w http.ResponseWriter, r *http.Request, k kind, c *cal
 	}
 	// Only a call that shows that Datadog answers, or asks nothing of it, takes others along.
 	if result != Queued && result != Underway && result != "" {
-		if _, err := f.Drain(ctx, byTheWay); err != nil {
+		along, cancel := context.WithTimeout(ctx, byTheWayTime)
+		defer cancel()
+		if _, err := f.Drain(along, byTheWay); err != nil {
 			f.opts.Telemetry.Logger().WarnContext(ctx, "escalations that wait were not tried", slog.String("error.message", err.Error()))
 		}
 	}

@@ -341,8 +341,9 @@ func (f *Function) deliverIncident(ctx context.Context, h *held) error {
 }
 
 func (f *Function) deliverPage(ctx context.Context, h *held) error {
-	if h.ID == "" && !h.look && h.Want == resolved {
-		h.Tried = false // it was overtaken while it waited
+	if h.ID == "" && h.Want == resolved {
+		// It was overtaken while it waited. One that was sent, and whose answer was lost, could not be resolved by sending another.
+		h.Tried = false
 		return nil
 	}
 	if h.ID == "" {

@@ -346,6 +346,25 @@ func TestAPageWhoseAnswerIsLost(t *testing.T) {
 	})
 }
 
+// TestAPageWhoseAnswerIsLostAndWhoseEventIsOver can't be resolved, since nobody knows its ID; another one would only wake somebody again.
+func TestAPageWhoseAnswerIsLostAndWhoseEventIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		h := w.instance()
+		w.api.SetFault(api.Fault{Status: 502, After: true, Times: 1, Match: posts("/api/v2/on-call/pages")})
+		w.ask(h, pagePath, page(nil), http.StatusAccepted)
+		time.Sleep(time.Minute)
+		if r := w.ask(h, pagePath, after("recovery", "", nil), http.StatusOK); r.Result != escalation.Overtaken {
+			t.Errorf("got %+v", r)
+		}
+		time.Sleep(time.Hour)
+		call(h, queuePath, "")
+		if n := len(w.objects("page")); n != 1 {
+			t.Errorf("%d pages, want the one whose answer was lost", n)
+		}
+	})
+}
+
 // TestPoison is what Datadog will never take: it is given up at once, and holds up nothing.
 func TestPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
