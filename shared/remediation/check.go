@@ -91,9 +91,13 @@ func checkParams(req *Request, limits Limits, say func(ok bool, field, detail st
 		say(p.CacheTTL > 0 && p.CacheTTL <= maxCacheTTL, "params.cache_ttl", "must be more than 0s and at most 24h")
 		rest.CacheTTL = 0
 	case control.Limit:
-		say(min(p.MaxOutputTokens, p.MaxPromptChars) >= 0 && max(p.MaxOutputTokens, p.MaxPromptChars) > 0,
+		say(min(p.MaxOutputTokens, p.MaxPromptChars, p.RequestsPerMinute) >= 0 && max(p.MaxOutputTokens, p.MaxPromptChars, p.RequestsPerMinute) > 0,
 			"params", "at least one cap is required, and none may be negative")
-		rest.MaxOutputTokens, rest.MaxPromptChars = 0, 0
+		rest.MaxOutputTokens, rest.MaxPromptChars, rest.RequestsPerMinute = 0, 0, 0
+	case control.Route:
+		say(slices.Contains([]string{"cost", "latency", "quality"}, p.Strategy), "params.strategy", "must be cost, latency or quality")
+		say(p.QualityFloor >= 0 && p.QualityFloor <= 1, "params.quality_floor", "must be 0 to 1")
+		rest.Strategy, rest.QualityFloor = "", 0
 	case control.Failover:
 		say(p.Provider != "", "params.provider", "is required")
 		rest.Provider = ""

@@ -31,10 +31,9 @@ import (
 // Revert is the action that ends overrides and makes none.
 const Revert control.Action = "revert"
 
-// Actions lists every action that can be called. What the gateway does not act on is not among them: an override without
-// an effect would look like a remedy.
+// Actions lists every action that can be called.
 func Actions() []control.Action {
-	return []control.Action{control.SwitchModel, control.EnableCache, control.Limit, control.Failover, control.Freeze, Revert}
+	return []control.Action{control.SwitchModel, control.EnableCache, control.Route, control.Limit, control.Failover, control.Freeze, Revert}
 }
 
 // Request is one call for an action.
@@ -328,8 +327,27 @@ func guard(req Request, overrides []control.Override, limits Limits, now time.Ti
 	return nil
 }
 
-// flaps says, when it is not empty, why an automatic switch-model to economy or quality is two monitors fighting. The
-// opposite switch on an overlapping scope forbids it
+// The ways in which an action moves the models that are asked.
+const (
+	cheaper = "economy"
+	better  = "quality"
+)
+
+// direction is the way of an action; empty for one that has none.
+func direction(action control.Action, p control.Params) string {
+	switch {
+	case action == control.SwitchModel && (p.Model == cheaper || p.Model == better):
+		return p.Model
+	case action == control.Route && p.Strategy == "cost":
+		return cheaper
+	case action == control.Route && p.Strategy == "quality":
+		return better
+	}
+	return ""
+}
+
+// flaps says, when it is not empty, why an automatic move to cheaper or better models, by a switch or a route, is two monitors
+// fighting. The opposite move on an overlapping scope forbids it
 //
 //   - while it is in force, if it is to quality: saving cost never undoes a quality alert;
 //   - within the window after its start, or after its end if another switch superseded it.
@@ -337,17 +355,18 @@ func guard(req Request, overrides []control.Override, limits Limits, now time.Ti
 // A switch that was reverted is different: its alert recovered, so the other direction is no contradiction. But going
 // back and forth is: two or more reversals within the window, the requested one included, are refused.
 func flaps(req Request, overrides []control.Override, window time.Duration, now time.Time) string {
-	opposite := map[string]string{"economy": "quality", "quality": "economy"}[req.Params.Model]
-	if req.Action != control.SwitchModel || opposite == "" {
+	wanted := direction(req.Action, req.Params)
+	opposite := map[string]string{cheaper: better, better: cheaper}[wanted]
+	if opposite == "" {
 		return ""
 	}
 	reversals, last := 0, ""
 	for _, o := range overrides {
-		model := o.Params.Model
-		if o.Action != control.SwitchModel || o.Source.Kind != control.Monitor || !o.Scope.Overlaps(req.Scope) || (model != opposite && model != req.Params.Model) {
+		way := direction(o.Action, o.Params)
+		if way == "" || o.Source.Kind != control.Monitor || !o.Scope.Overlaps(req.Scope) {
 			continue
 		}
-		if model == opposite {
+		if way == opposite {
 			since, reverted := o.Start, false
 			if o.Ended != nil {
 				reverted = o.Ended.Cause == CauseReverted
@@ -356,17 +375,17 @@ func flaps(req Request, overrides []control.Override, window time.Duration, now 
 				}
 			}
 			switch {
-			case model == "quality" && o.Active(now):
+			case way == better && o.Active(now):
 				return "a switch to the quality tier is in force, and saving cost does not undo it"
 			case !reverted && now.Sub(since) < window:
 				return "the opposite switch was applied to this scope a short time ago"
 			}
 		}
 		if now.Sub(o.Until()) < window {
-			if last != "" && last != model {
+			if last != "" && last != way {
 				reversals++
 			}
-			last = model
+			last = way
 		}
 	}
 	if last == opposite {
