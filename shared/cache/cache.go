@@ -25,6 +25,9 @@ type Entry struct {
 	Response llm.Response `json:"response"`
 	// Stored is when the answer was put into the cache.
 	Stored time.Time `json:"stored"`
+	// Beside is what was derived from the answer, to spare the work with every hit. Only this process has it; it is nil in
+	// what comes from a shared tier, and small.
+	Beside any `json:"-"`
 }
 
 // weight is the memory that an entry takes, in bytes, roughly: its text and the bookkeeping around it.
@@ -115,21 +118,20 @@ func (c *Cache) Local(key string, maxAge time.Duration, now time.Time) (e Entry,
 	return e, true
 }
 
-// Put stores a complete answer, for ttl in the shared tier. Answers that are not complete, or that a filter touched, are
+// Put stores a complete answer, which came at e.Stored, for ttl in the shared tier. Answers that are not complete, or that a filter touched, are
 // not kept. An error is one of the shared tier; this process has the answer all the same. What is too large for the shared
 // tier is none.
-func (c *Cache) Put(ctx context.Context, key string, r llm.Response, ttl time.Duration, now time.Time) error {
-	if r.Finish != llm.FinishStop || r.Text == "" {
+func (c *Cache) Put(ctx context.Context, key string, e Entry, ttl time.Duration) error {
+	if e.Response.Finish != llm.FinishStop || e.Response.Text == "" {
 		return nil
 	}
-	e := Entry{Response: r, Stored: now}
 	c.entries.Set(key, e)
 	if c.shared == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if err := c.shared.Put(ctx, key, e, now.Add(ttl)); err != nil && !errors.Is(err, ErrTooLarge) {
+	if err := c.shared.Put(ctx, key, e, e.Stored.Add(ttl)); err != nil && !errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("write shared cache: %w", err)
 	}
 	return nil

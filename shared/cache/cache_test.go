@@ -27,7 +27,7 @@ func newCache(t testing.TB, maxBytes uint64) *cache.Cache {
 
 func put(t testing.TB, c *cache.Cache, key string, r llm.Response, ttl time.Duration, now time.Time) {
 	t.Helper()
-	if err := c.Put(t.Context(), key, r, ttl, now); err != nil {
+	if err := c.Put(t.Context(), key, cache.Entry{Response: r, Stored: now}, ttl); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -131,7 +131,7 @@ func TestSharedTierIsOptional(t *testing.T) {
 	var tier cachetest.Memory
 	tier.Fail(down)
 	c := instance(t, &tier)
-	if err := c.Put(t.Context(), "k", llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start); !errors.Is(err, down) {
+	if err := c.Put(t.Context(), "k", cache.Entry{Response: llm.Response{Text: "answer", Finish: llm.FinishStop}, Stored: start}, time.Hour); !errors.Is(err, down) {
 		t.Errorf("put: got %v, want %v", err, down)
 	}
 	if _, ok := get(t, c, "k", time.Hour, start); !ok {

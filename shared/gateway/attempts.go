@@ -170,7 +170,10 @@ func (g *Gateway) attempt(ctx context.Context, c candidate, p permit, req llm.Re
 	if yield != nil {
 		response, err = g.stream(ctx, c, req, a, share, yield)
 	} else {
-		call, cancel := context.WithTimeout(ctx, share)
+		call, cancel := ctx, context.CancelFunc(func() {})
+		if others > 0 {
+			call, cancel = context.WithTimeout(ctx, share)
+		}
 		response, err = generate(call, c, req)
 		cancel()
 	}

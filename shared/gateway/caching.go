@@ -42,7 +42,7 @@ func (g *Gateway) cached(ctx context.Context, e *telemetry.Exchange, q question,
 	}
 	for {
 		if entry, ok := g.opts.Cache.Local(q.key, q.ttl, time.Now()); ok {
-			return g.replay(e, telemetry.CacheHit, &entry.Response, q.req, yield)
+			return replay(e, telemetry.CacheHit, entry, q.req, yield)
 		}
 		f, leads := g.flights.join(q.key)
 		if leads {
@@ -54,8 +54,8 @@ func (g *Gateway) cached(ctx context.Context, e *telemetry.Exchange, q question,
 		case <-f.landed:
 		}
 		switch {
-		case f.response != nil:
-			return g.replay(e, telemetry.CacheHit, f.response, q.req, yield)
+		case f.answered:
+			return replay(e, telemetry.CacheHit, f.entry, q.req, yield)
 		case f.err != nil:
 			e.Cache, e.Model, e.Provider = telemetry.CacheMiss, f.err.Model, f.err.Provider
 			return g.stale(ctx, e, q, f.err, yield)
@@ -66,12 +66,12 @@ func (g *Gateway) cached(ctx context.Context, e *telemetry.Exchange, q question,
 
 // lead answers for a flight, which lands with the answer, with an error that all of its requests would meet, or empty.
 func (g *Gateway) lead(ctx context.Context, e *telemetry.Exchange, q question, f *flight, yield func(Piece) error) *llm.Error {
-	defer g.flights.land(f, nil, nil)
+	defer g.flights.land(f, flight{})
 	entry, ok, err := g.opts.Cache.Get(ctx, q.key, q.ttl, time.Now())
 	degraded(e, "cache", err)
 	if ok {
-		g.flights.land(f, &entry.Response, nil)
-		return g.replay(e, telemetry.CacheHit, &entry.Response, q.req, yield)
+		g.flights.land(f, flight{entry: entry, answered: true})
+		return replay(e, telemetry.CacheHit, entry, q.req, yield)
 	}
 	e.Cache = telemetry.CacheMiss
 	pieces := yield
@@ -79,7 +79,7 @@ func (g *Gateway) lead(ctx context.Context, e *telemetry.Exchange, q question, f
 		pieces = func(p Piece) error {
 			// A client that reads slowly must not keep the others waiting.
 			const patience = time.Second
-			slow := time.AfterFunc(patience, func() { g.flights.land(f, nil, nil) })
+			slow := time.AfterFunc(patience, func() { g.flights.land(f, flight{}) })
 			defer slow.Stop()
 			return yield(p)
 		}
@@ -87,11 +87,11 @@ func (g *Gateway) lead(ctx context.Context, e *telemetry.Exchange, q question, f
 	response, failure := g.ask(ctx, e, q.route, q.req, pieces)
 	g.store(ctx, e, q, response)
 	if response != nil {
-		g.flights.land(f, response, nil)
+		g.flights.land(f, flight{entry: cache.Entry{Response: *response, Beside: e.Quality}, answered: true})
 		return nil
 	}
 	if ctx.Err() == nil && failure.Kind != llm.Canceled && (yield == nil || !begun(e)) {
-		g.flights.land(f, nil, failure)
+		g.flights.land(f, flight{err: failure})
 	}
 	return g.stale(ctx, e, q, failure, yield)
 }
@@ -105,7 +105,7 @@ func (g *Gateway) stale(ctx context.Context, e *telemetry.Exchange, q question, 
 	if !ok {
 		return failure
 	}
-	return g.replay(e, telemetry.CacheStale, &entry.Response, q.req, yield)
+	return replay(e, telemetry.CacheStale, entry, q.req, yield)
 }
 
 // store keeps an answer, unless it holds personal data or secrets: those must not rest in a cache.
@@ -113,18 +113,24 @@ func (g *Gateway) store(ctx context.Context, e *telemetry.Exchange, q question, 
 	if response == nil || safety.Redact(response.Text) != response.Text {
 		return
 	}
-	degraded(e, "cache", g.opts.Cache.Put(ctx, q.key, *response, q.ttl+g.opts.Stale, time.Now()))
+	entry := cache.Entry{Response: *response, Stored: time.Now(), Beside: e.Quality}
+	degraded(e, "cache", g.opts.Cache.Put(ctx, q.key, entry, q.ttl+g.opts.Stale))
 }
 
 // replay serves an answer that is there. It costs nothing by itself, and says so; what failed before a stale one is billed.
-func (g *Gateway) replay(e *telemetry.Exchange, outcome telemetry.CacheOutcome, r *llm.Response, req llm.Request, yield func(Piece) error) *llm.Error {
+func replay(e *telemetry.Exchange, outcome telemetry.CacheOutcome, entry cache.Entry, req llm.Request, yield func(Piece) error) *llm.Error {
+	r := &entry.Response
 	e.Cache = outcome
 	if len(e.Attempts) == 0 {
 		var nothing float64
 		e.CostUSD = &nothing
 	}
 	e.Output, e.Model, e.Provider, e.Finish = r.Text, r.Model, r.Provider, r.Finish
-	e.Quality = score(req, e.Output)
+	if scored, ok := entry.Beside.(*telemetry.Quality); ok {
+		e.Quality = scoredBefore(scored)
+	} else {
+		e.Quality = score(req, e.Output)
+	}
 	if yield == nil {
 		return nil
 	}
@@ -135,6 +141,17 @@ func (g *Gateway) replay(e *telemetry.Exchange, outcome telemetry.CacheOutcome, 
 		}
 	}
 	return nil
+}
+
+// scoredBefore is the scoring of an answer that was scored before: its signals depend on nothing but the question, the document
+// and the answer, which are the same. It took no time.
+func scoredBefore(scored *telemetry.Quality) *telemetry.Quality {
+	if scored == nil {
+		return nil
+	}
+	q := *scored
+	q.Start, q.Duration = time.Now(), 0
+	return &q
 }
 
 // words cuts a text before words into pieces, as a stream would come, but in no more than about 32.
@@ -160,8 +177,10 @@ func words(text string) func(yield func(string) bool) {
 type flight struct {
 	key    string
 	landed chan struct{}
-	// response and err are set before landed is closed; with neither, the next request must ask by itself.
-	response *llm.Response
+	// The entry, if it was answered, or the error. They are set before landed is closed; with neither, the next request must
+	// ask by itself.
+	entry    cache.Entry
+	answered bool
 	err      *llm.Error
 }
 
@@ -186,14 +205,14 @@ func (s *flights) join(key string) (f *flight, leads bool) {
 	return f, true
 }
 
-// land ends a flight; only the first landing counts.
-func (s *flights) land(f *flight, response *llm.Response, err *llm.Error) {
+// land ends a flight with what end says; only the first landing counts.
+func (s *flights) land(f *flight, end flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byKey[f.key] != f {
 		return
 	}
 	delete(s.byKey, f.key)
-	f.response, f.err = response, err
+	f.entry, f.answered, f.err = end.entry, end.answered, end.err
 	close(f.landed)
 }

@@ -164,7 +164,10 @@ type Safety struct {
 	// PromptInjection is a score 0..1.
 	PromptInjection    float64
 	InjectionSuspected bool
-	TokenAbuse         bool
+	// DocumentInjection is the score of the document; one that is suspected is observed, and blocks only where the policy says so.
+	DocumentInjection float64
+	DocumentSuspected bool
+	TokenAbuse        bool
 	Blocked            bool
 	// PII lists the kinds of personal data that were seen, never the data.
 	PII []string
@@ -200,9 +203,16 @@ func (e *Exchange) attempts(keep func(Attempt) bool) (float64, bool) {
 // left out.
 func (e *Exchange) Tags() []string {
 	tags := make([]string, 0, len(requestTags))
+	// All tags are parts of one string, so that a request makes one and not nine.
+	var all strings.Builder
+	all.Grow(256)
 	add := func(key, value string) {
 		if value != "" {
-			tags = append(tags, key+":"+value)
+			from := all.Len()
+			all.WriteString(key)
+			all.WriteByte(':')
+			all.WriteString(value)
+			tags = append(tags, all.String()[from:])
 		}
 	}
 	add("function", e.Function)

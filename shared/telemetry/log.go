@@ -16,18 +16,19 @@ func NewLogger(w io.Writer, level slog.Leveler, service, env, version string) *s
 		if len(groups) > 0 {
 			return a
 		}
-		// An attribute of the caller may have the name of a built-in one, so the values decide, too.
-		switch v := a.Value.Any().(type) {
-		case time.Time:
-			if a.Key == slog.TimeKey {
-				return slog.String("timestamp", v.UTC().Format(time.RFC3339Nano))
+		// An attribute of the caller may have the name of a built-in one, so the values decide, too. The key comes first, since
+		// to look at the value of every attribute of every line as an interface takes memory.
+		switch a.Key {
+		case slog.TimeKey:
+			if a.Value.Kind() == slog.KindTime {
+				return slog.String("timestamp", a.Value.Time().UTC().Format(time.RFC3339Nano))
 			}
-		case slog.Level:
-			if a.Key == slog.LevelKey {
+		case slog.LevelKey:
+			if v, ok := a.Value.Any().(slog.Level); ok {
 				return slog.String("status", strings.ToLower(v.String()))
 			}
-		case string:
-			if a.Key == slog.MessageKey {
+		case slog.MessageKey:
+			if a.Value.Kind() == slog.KindString {
 				a.Key = "message"
 			}
 		}
@@ -116,6 +117,7 @@ func LogAttrs(e *Exchange) []slog.Attr {
 	}
 	// What the security pipeline sorts by; the same conditions as those of the llm.safety metrics.
 	flag("llm.safety.injection_suspected", e.Safety.InjectionSuspected)
+	flag("llm.safety.document_suspected", e.Safety.DocumentSuspected)
 	flag("llm.safety.token_abuse", e.Safety.TokenAbuse)
 	flag("llm.safety.blocked", e.blocked())
 	if len(e.Safety.PII) > 0 {
@@ -136,7 +138,7 @@ func LogAttrs(e *Exchange) []slog.Attr {
 	}
 	str("error.kind", e.ErrorType)
 	if e.Err != nil {
-		attrs = append(attrs, slog.String("error.message", e.Err.Error()))
+		attrs = append(attrs, slog.String("error.message", safety.Redact(e.Err.Error())))
 	}
 	return attrs
 }
