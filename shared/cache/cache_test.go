@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -203,5 +204,46 @@ func BenchmarkHit(b *testing.B) {
 		if _, ok, err := c.Get(b.Context(), cache.Key("caller", "standard", req), time.Hour, start); !ok || err != nil {
 			b.Fatal("miss", err)
 		}
+	}
+}
+
+func TestLocalNeverAsksTheSharedTier(t *testing.T) {
+	shared := &cachetest.Memory{}
+	var of [2]*cache.Cache
+	for i := range of {
+		var err error
+		if of[i], err = cache.New(cache.Options{Shared: shared}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, of[0], "k", llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start)
+	for name, tt := range map[string]struct {
+		c     *cache.Cache
+		after time.Duration
+		want  bool
+	}{
+		"what this process stored":              {of[0], time.Hour, true},
+		"what it stored is too old":             {of[0], time.Hour + 1, false},
+		"what another stored is not looked for": {of[1], 0, false},
+	} {
+		if e, ok := tt.c.Local("k", time.Hour, start.Add(tt.after)); ok != tt.want || ok && e.Response.Text != "answer" {
+			t.Errorf("%s: %+v, %v; want %v", name, e, ok, tt.want)
+		}
+	}
+}
+
+// What was derived from an answer stays with it in this process, and never goes to a shared tier.
+func TestWhatIsBesideAnAnswerStaysInTheProcess(t *testing.T) {
+	c := newCache(t, 0)
+	e := cache.Entry{Response: llm.Response{Text: "answer", Finish: llm.FinishStop}, Stored: start, Beside: "derived"}
+	if err := c.Put(t.Context(), "k", e, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if e, _ := get(t, c, "k", time.Hour, start); e.Beside != "derived" {
+		t.Errorf("here: %v, want what was put", e.Beside)
+	}
+	text, err := json.Marshal(e)
+	if err != nil || strings.Contains(string(text), "derived") {
+		t.Errorf("as tiers keep it: %s, %v; want it without what is beside", text, err)
 	}
 }

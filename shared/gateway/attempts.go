@@ -201,15 +201,25 @@ func (g *Gateway) attempt(ctx context.Context, c candidate, p permit, req llm.Re
 	if a.Usage == nil && a.Output != "" {
 		a.Usage, a.UsageEstimated = estimate(req, a.Output), true
 	}
-	v = judge(r.err, a.Duration, g.opts.Timeout/4)
-	switch {
-	case v != good:
-	case yield == nil:
-		c.health.whole.add(a.Duration, time.Now())
-	case a.FirstToken > 0:
-		c.health.first.add(a.FirstToken, time.Now())
+	v = judge(r.err, func() bool { return a.Duration >= g.fair(c, yield != nil) })
+	if v == good {
+		took := a.Duration
+		if yield != nil {
+			took = a.FirstToken
+		}
+		c.health.window(yield != nil).add(took, time.Now())
 	}
 	return r
+}
+
+// fair is how long a call must have had for its timeout to say something about the model: as long as nearly all of its recent
+// answers took, and a second at least; where those are not known, a quarter of the total deadline, and no more than 4 s.
+func (g *Gateway) fair(c candidate, streamed bool) time.Duration {
+	const enough = 5
+	if p95, ok := c.health.window(streamed).quantile(0.95, enough, time.Now()); ok {
+		return max(p95, time.Second)
+	}
+	return min(g.opts.Timeout/4, 4*time.Second)
 }
 
 func generate(ctx context.Context, c candidate, req llm.Request) (*llm.Response, error) {

@@ -328,6 +328,26 @@ func TestBreaker(t *testing.T) {
 			})
 		})
 	}
+	t.Run("counts a timeout that had more time than answers take", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			first := scripted(func(ctx context.Context, n int) *llm.Error {
+				if n <= 5 {
+					return within(ctx, 500*time.Millisecond)
+				}
+				return within(ctx, time.Hour)
+			})
+			w := worldOf(t, settings{}, nil, first, answers("embedded"))
+			_, _ = do(t, w, 5)
+			for range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				_, _ = w.gw.Do(ctx, call(), nil)
+				cancel()
+			}
+			if n := first.calls.Load(); n != 10 {
+				t.Errorf("%d calls, want 5 that were answered and 5 that were not", n)
+			}
+		})
+	})
 	t.Run("a probe whose client hangs up leaves room for the next", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			first := scripted(func(ctx context.Context, n int) *llm.Error {

@@ -34,8 +34,8 @@ func (g *Gateway) key(call Call, model string, req llm.Request) string {
 // cached answers from the cache, or has a model answer. Of equal requests at the same time one asks, and the others wait for
 // its answer. When every model fails, an answer whose time is over is better than none.
 func (g *Gateway) cached(ctx context.Context, e *telemetry.Exchange, q question, yield func(Piece) error) *llm.Error {
+	e.Cache = telemetry.CacheMiss
 	if q.fresh {
-		e.Cache = telemetry.CacheMiss
 		response, err := g.ask(ctx, e, q.route, q.req, yield)
 		g.store(ctx, e, q, response)
 		return err
@@ -57,7 +57,7 @@ func (g *Gateway) cached(ctx context.Context, e *telemetry.Exchange, q question,
 		case f.answered:
 			return replay(e, telemetry.CacheHit, f.entry, q.req, yield)
 		case f.err != nil:
-			e.Cache, e.Model, e.Provider = telemetry.CacheMiss, f.err.Model, f.err.Provider
+			e.Model, e.Provider = f.err.Model, f.err.Provider
 			return g.stale(ctx, e, q, f.err, yield)
 		}
 		// It ended for a reason of its own, such as a client that left: the next one asks.
@@ -73,7 +73,6 @@ func (g *Gateway) lead(ctx context.Context, e *telemetry.Exchange, q question, f
 		g.flights.land(f, flight{entry: entry, answered: true})
 		return replay(e, telemetry.CacheHit, entry, q.req, yield)
 	}
-	e.Cache = telemetry.CacheMiss
 	pieces := yield
 	if yield != nil {
 		pieces = func(p Piece) error {

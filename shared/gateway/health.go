@@ -15,6 +15,14 @@ type health struct {
 	whole, first latencies
 }
 
+// window is the one of the two that is about streams, or about whole answers.
+func (h *health) window(streamed bool) *latencies {
+	if streamed {
+		return &h.first
+	}
+	return &h.whole
+}
+
 // place is where a model is served.
 type place struct{ provider, location, model string }
 
@@ -165,7 +173,7 @@ func (b *breaker) failing(now time.Time) bool {
 }
 
 // judge says what the end of a call tells about its model. A timeout tells something only if the call had a fair time.
-func judge(err *llm.Error, took, fair time.Duration) verdict {
+func judge(err *llm.Error, fair func() bool) verdict {
 	if err == nil {
 		return good
 	}
@@ -173,7 +181,7 @@ func judge(err *llm.Error, took, fair time.Duration) verdict {
 	case llm.RateLimited, llm.Overloaded, llm.ProviderFault, llm.BrokenStream, llm.Unauthenticated, llm.Forbidden, llm.NotFound:
 		return bad
 	case llm.Timeout:
-		if took >= fair {
+		if fair() {
 			return bad
 		}
 	}

@@ -139,11 +139,7 @@ func (g *Gateway) route(model string, settings control.Settings, streamed bool, 
 	case byLatency:
 		value = func(c candidate) float64 {
 			const enough = 5
-			window := &c.health.whole
-			if streamed {
-				window = &c.health.first
-			}
-			median, _ := window.quantile(0.5, enough, now) // 0, and so the first, when there are too few.
+			median, _ := c.health.window(streamed).quantile(0.5, enough, now) // 0, and so the first, when there are too few.
 			return float64(median)
 		}
 	case byQuality:

@@ -2,6 +2,7 @@ package answer_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -46,6 +47,47 @@ func TestNewCallTellsLogsOfTheRequest(t *testing.T) {
 			test.change(r)
 			if diff := cmp.Diff(test.want, answer.NewCall(r, "qa", llm.QA).HTTP); diff != "" {
 				t.Errorf("HTTP (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNewCallReadsCacheControl(t *testing.T) {
+	for header, want := range map[string][2]bool{
+		"":                                   {false, false},
+		"no-cache":                           {true, false},
+		"no-store":                           {false, true},
+		"max-age=0, No-Cache , no-store":     {true, true},
+		"private=\"no-cache-like\", max-age": {false, false},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/qa", nil)
+		r.Header.Set("Cache-Control", header)
+		if c := answer.NewCall(r, "qa", llm.QA); c.NoCache != want[0] || c.NoStore != want[1] {
+			t.Errorf("%q: no-cache %v, no-store %v; want %v", header, c.NoCache, c.NoStore, want)
+		}
+	}
+}
+
+func TestMetadataTellsHowAnAnswerCame(t *testing.T) {
+	for name, test := range map[string]struct {
+		exchange telemetry.Exchange
+		want     string
+	}{
+		"a miss": {telemetry.Exchange{Cache: telemetry.CacheMiss, Attempts: []telemetry.Attempt{{}}}, `"cached":false,"cache":"miss","attempts":1,`},
+		"a hit":  {telemetry.Exchange{Cache: telemetry.CacheHit}, `"cached":true,"cache":"hit","attempts":0,`},
+		"a stale answer after a failure": {
+			telemetry.Exchange{Cache: telemetry.CacheStale, Attempts: []telemetry.Attempt{{}}, Skipped: []string{"google/global/m"}},
+			`"cached":true,"cache":"stale","attempts":1,"skipped":["google/global/m"],`,
+		},
+		"an estimate": {
+			telemetry.Exchange{Cache: telemetry.CacheOff, UsageEstimated: true, Usage: &llm.Usage{InputTokens: 1}},
+			`"input_tokens":1,"output_tokens":0,"usage_estimated":true,"cached":false,"cache":"off",`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := json.Marshal(answer.Describe(t.Context(), &test.exchange))
+			if err != nil || !strings.Contains(string(got), test.want) {
+				t.Errorf("%s, %v; want in it %s", got, err, test.want)
 			}
 		})
 	}
