@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/llm-reliability/control-plane/shared/safety"
 )
 
 // NewLogger returns a logger that writes JSON lines in Datadog's standard attributes: timestamp, status, message,
