@@ -45,7 +45,7 @@ func TestTwoInstancesEscalateOnce(t *testing.T) {
 		}
 		header := map[string]string{"authorization": "Bearer " + secret, "content-type": "application/json"}
 		r := response(t, wait(t, l.Invoke(runtimetest.URLEvent(t, "POST", "/escalation/incident", header, string(body)))))
-		if r.Status != status || !strings.Contains(string(r.Body), want) {
+		if r.Status != status || !strings.Contains(r.Body, want) {
 			t.Errorf("got %d %s, want %d with %s", r.Status, r.Body, status, want)
 		}
 	}
