@@ -156,7 +156,7 @@ func judge(c Case, result Result, body []byte) Result {
 		result.Reported = m.Quality.Groundedness
 	}
 	if !c.Unanswerable {
-		result.Groundedness = quality.Score(c.Question, c.Document, answer).Groundedness
+		result.Groundedness = quality.Score(quality.Answer{Question: c.Question, Document: c.Document, Text: answer}).Groundedness
 	}
 	result.facts, result.Missing = c.Facts(), c.Missing(answer)
 	switch {

@@ -128,7 +128,7 @@ func replay(e *telemetry.Exchange, outcome telemetry.CacheOutcome, entry cache.E
 	if scored, ok := entry.Beside.(*telemetry.Quality); ok {
 		e.Quality = scoredBefore(scored)
 	} else {
-		e.Quality = score(req, e.Output)
+		e.Quality = score(req, e.Output, e.Finish)
 	}
 	if yield == nil {
 		return nil

@@ -18,6 +18,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/llm"
 	"github.com/llm-reliability/control-plane/shared/retry"
+	"github.com/llm-reliability/control-plane/shared/safety"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
 
@@ -67,8 +68,8 @@ type Options struct {
 	Stale time.Duration
 	// ShareCache lets callers have each other's cached answers. Otherwise each has its own.
 	ShareCache bool
-	// BlockInjection refuses prompts that look like an injection; otherwise they are only counted.
-	BlockInjection bool
+	// Block says which requests are refused for what the safety screen saw; otherwise it is only counted.
+	Block safety.Policy
 }
 
 // Gateway serves requests; it is safe for concurrent use.
@@ -173,11 +174,11 @@ func (g *Gateway) serve(ctx context.Context, call Call, e *telemetry.Exchange, y
 	}
 	defer settle()
 
-	// Safety screen of the instructions. The document is data that the prompt marks as such, and may quote anything.
-	e.Safety = screen(req)
-	if e.Safety.InjectionSuspected && g.opts.BlockInjection {
+	signals := screen(req)
+	e.Safety = observed(signals)
+	if reason := g.opts.Block.Refuses(signals); reason != "" {
 		e.Safety.Blocked = true
-		return &llm.Error{Kind: llm.Blocked, Err: errors.New("the prompt looks like an injection")}
+		return &llm.Error{Kind: llm.Blocked, Public: reason, Err: errors.New(reason)}
 	}
 	if err := capped(&req, settings); err != nil {
 		return err
@@ -209,7 +210,7 @@ func (g *Gateway) ask(ctx context.Context, e *telemetry.Exchange, route []candid
 		return nil, err
 	}
 	e.Output, e.Model, e.Provider, e.Finish = response.Text, cmp.Or(response.Model, e.Model), cmp.Or(response.Provider, e.Provider), response.Finish
-	e.Quality = score(req, response.Text)
+	e.Quality = score(req, response.Text, response.Finish)
 	return response, nil
 }
 

@@ -94,10 +94,11 @@ func endsSentence(s string, start, i int) bool {
 	if space := strings.LastIndexAny(word, " \n\t("); space >= 0 {
 		word = word[space+1:]
 	}
-	word = strings.ToLower(strings.TrimLeft(word, "\"'(["))
+	word = strings.TrimLeft(word, "\"'([")
+	initial := len(word) == 1 && word[0] >= 'A' && word[0] <= 'Z' // a small letter is the name of a thing
+	word = strings.ToLower(word)
 	first := strings.TrimSpace(s[start:i])
 	number := first != "" && strings.Trim(first, "0123456789.") == ""
-	initial := len(word) == 1 && word[0] >= 'a' && word[0] <= 'z'
 	return !number && !initial && !slices.Contains(abbreviations, word)
 }
 

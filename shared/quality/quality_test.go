@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/llm-reliability/control-plane/shared/quality"
+	"github.com/llm-reliability/control-plane/shared/quality/labelled"
 )
 
 const document = `The mill stands by the river Orla, two miles below the town of Brenn. It was built in 1732 by the abbey of St. Aurel.
@@ -27,7 +28,7 @@ func TestGroundedness(t *testing.T) {
 		"an answer without words is not grounded": {"...", 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := quality.Score("Who built the mill?", document, tt.answer)
+			s := quality.Score(quality.Answer{Question: "Who built the mill?", Document: document, Text: tt.answer})
 			if s.Groundedness == nil || *s.Groundedness < tt.low || *s.Groundedness > tt.high {
 				t.Fatalf("groundedness %v, want %v to %v", *s.Groundedness, tt.low, tt.high)
 			}
@@ -39,15 +40,15 @@ func TestGroundedness(t *testing.T) {
 }
 
 func TestWithoutADocumentGroundednessIsAbsent(t *testing.T) {
-	s := quality.Score("Who built the mill?", " ", "The abbey.")
+	s := quality.Score(quality.Answer{Question: "Who built the mill?", Document: " ", Text: "The abbey."})
 	if s.Groundedness != nil || s.Ungrounded || s.SemanticSimilarity == nil {
 		t.Errorf("signals %+v, want similarity only", s)
 	}
 }
 
 func TestSimilarityPrefersWhatIsAboutTheQuestion(t *testing.T) {
-	near := quality.Score("Who built the mill?", "", "The mill was built by monks.").SemanticSimilarity
-	far := quality.Score("Who built the mill?", "", "Bananas are yellow.").SemanticSimilarity
+	near := quality.Score(quality.Answer{Question: "Who built the mill?", Text: "The mill was built by monks."}).SemanticSimilarity
+	far := quality.Score(quality.Answer{Question: "Who built the mill?", Text: "Bananas are yellow."}).SemanticSimilarity
 	if *near <= *far || *far != 0 {
 		t.Errorf("near %v, far %v", *near, *far)
 	}
@@ -57,13 +58,131 @@ func FuzzScore(f *testing.F) {
 	f.Add("q", document, "It was built in 1732.")
 	f.Add("", "\x00", "A. 1")
 	f.Fuzz(func(t *testing.T, question, document, answer string) {
-		s := quality.Score(question, document, answer)
-		for _, v := range []*float64{s.SemanticSimilarity, s.Groundedness} {
+		s := quality.Score(quality.Answer{Question: question, Document: document, Text: answer})
+		for _, v := range []*float64{s.SemanticSimilarity, s.Groundedness, s.AnswerRelevance} {
 			if v != nil && !(*v >= 0 && *v <= 1) {
 				t.Errorf("a signal of %v", *v)
 			}
 		}
 	})
+}
+
+// TestGroundednessTellsWhatIsSupported holds floors for what scripts/quality measures, on fewer pairs.
+func TestGroundednessTellsWhatIsSupported(t *testing.T) {
+	docs, err := labelled.Documents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	score := labelled.Scorer{Name: "groundedness", Score: func(p labelled.Pair) float64 {
+		return *quality.Score(quality.Answer{Document: p.Document.Text, Text: p.Answer}).Groundedness
+	}}
+	overlap := labelled.Scorer{Name: "Jaccard", Score: labelled.Jaccard}
+	floors := map[labelled.Kind]float64{
+		labelled.Verbatim: 0.98, labelled.Merged: 0.98, labelled.Paraphrase: 0.88, labelled.Number: 0.97, labelled.Entity: 0.84, labelled.Negation: 0.95,
+		labelled.Elsewhere: 0.99, labelled.Addition: 0.97, "all supported": 0.95, "all unsupported": 0.95,
+	}
+	for _, r := range labelled.Measure(labelled.Pairs(docs, 100, 3), quality.Threshold, score, overlap) {
+		if r.N == 0 || r.AUROC[0] < floors[r.Kind] || r.AUROC[0] <= r.AUROC[1] {
+			t.Errorf("%s: %d pairs, AUROC %.3f, want at least %.3f, and more than the plain overlap's %.3f", r.Kind, r.N, r.AUROC[0], floors[r.Kind], r.AUROC[1])
+		}
+		if r.Kind == "all supported" && r.Below[0] > 0.05 {
+			t.Errorf("%.1f %% of the supported answers count as not supported", 100*r.Below[0])
+		}
+	}
+}
+
+func TestNumbersAreComparedByValue(t *testing.T) {
+	const report = "The plant made 1,000 tonnes in 1999. It has two ovens. The loss was 2.50 percent of the output. Forty people work there."
+	for answer, grounded := range map[string]bool{
+		"The plant made 1000 tonnes in 1999.":     true,
+		"The plant made 10,000 tonnes in 1999.":   false,
+		"It has 2 ovens.":                         true,
+		"It has three ovens.":                     false,
+		"The loss was 2.5 percent of the output.": true,
+		"The loss was 25 percent of the output.":  false,
+		"40 people work there.":                   true,
+	} {
+		s := quality.Score(quality.Answer{Document: report, Text: answer})
+		if (*s.Groundedness >= 0.75) != grounded {
+			t.Errorf("%q: groundedness %.2f, want supported to be %v", answer, *s.Groundedness, grounded)
+		}
+	}
+}
+
+func TestDenialsAreNotWhatTheyDeny(t *testing.T) {
+	const manual = "The pump is not suited for salt water. The valve opens at 5 bar. It cannot be opened by hand. No oil is needed."
+	for answer, grounded := range map[string]bool{
+		"The pump is not suited for salt water.": true,
+		"The pump isn't suited for salt water.":  true,
+		"The pump is suited for salt water.":     false,
+		"The valve does not open at 5 bar.":      false,
+		"It can be opened by hand.":              false,
+		"It can't be opened by hand.":            true,
+		"Oil is needed.":                         false,
+	} {
+		s := quality.Score(quality.Answer{Document: manual, Text: answer})
+		if s.Ungrounded == grounded {
+			t.Errorf("%q: groundedness %.2f, want supported to be %v", answer, *s.Groundedness, grounded)
+		}
+	}
+}
+
+func TestRelevance(t *testing.T) {
+	for name, tt := range map[string]struct {
+		question, answer string
+		low, high        float64
+	}{
+		"an answer to the question":            {"Who built the mill?", "The mill was built by the abbey of St. Aurel.", 1, 1},
+		"one that the document connects":       {"When was the mill built?", "In 1732, by the abbey.", 0.5, 1},
+		"an answer to another question":        {"Who paints the ceiling?", "It grinds rye and spelt.", 0, 0},
+		"a question for a number without one":  {"How many farmers own the mill?", "Today the mill belongs to the farmers.", 0, 0.5},
+		"a question for a number with a word":  {"How many mills are there?", "There are two mills.", 1, 1},
+		"a question for a time without one":    {"When was the mill built?", "The mill was built by the abbey.", 0.5, 0.5},
+		"a question for a time with a weekday": {"When is the mill open?", "The mill is open on Monday.", 1, 1},
+		"a question for a name":                {"Who built the mill?", "The mill was built in 1732.", 0.5, 1},
+		"a refusal":                            {"Who painted the mill?", "The document does not say who painted the mill.", 0, 0},
+	} {
+		got := quality.Score(quality.Answer{Question: tt.question, Document: document, Text: tt.answer}).AnswerRelevance
+		if got == nil || *got < tt.low || *got > tt.high {
+			t.Errorf("%s: relevance %v, want %v to %v", name, show(got), tt.low, tt.high)
+		}
+	}
+	if got := quality.Score(quality.Answer{Question: "Who?", Text: "Me."}).AnswerRelevance; got != nil {
+		t.Errorf("a question without terms: relevance %v", *got)
+	}
+}
+
+func show(v *float64) any {
+	if v == nil {
+		return nil
+	}
+	return *v
+}
+
+func TestRefusalsAndTruncation(t *testing.T) {
+	long := strings.Repeat("The mill grinds rye and spelt for the farmers of the town, ", 4)
+	for answer, want := range map[string][2]bool{
+		"The document does not mention it.":                {true, false},
+		"I\u2019m sorry, but I can\u2019t help with that.": {true, false},
+		"As an AI, I have no opinion.":                     {true, false},
+		"The mill was built in 1732.":                      {false, false},
+		"":                                                 {false, false},
+		long + "and the mill was":                          {false, true},
+		long + "and the town.":                             {false, false},
+		long + "and these:\n- rye\n- spelt":                {false, false},
+		"```go\nfunc main() {":                             {false, true},
+		"```go\nfunc main() {}\n```":                       {false, false},
+		"In short: 41":                                     {false, false},
+		strings.Repeat("It is a long answer. ", 20) + "The document does not say more.": {false, false},
+	} {
+		s := quality.Score(quality.Answer{Question: "Who built the mill?", Document: document, Text: answer})
+		if got := [2]bool{s.Refusal, s.Truncated}; got != want {
+			t.Errorf("%q: refusal and truncation are %v, want %v", answer, got, want)
+		}
+	}
+	if !quality.Score(quality.Answer{Text: "Yes.", Cut: true}).Truncated {
+		t.Error("what the model says was cut is not truncated")
+	}
 }
 
 func BenchmarkScore(b *testing.B) {
@@ -72,8 +191,13 @@ func BenchmarkScore(b *testing.B) {
 		b.Fatal(err)
 	}
 	answer := strings.Repeat("Licensor shall mean the copyright owner or entity authorized by the copyright owner. ", 2)
-	b.ReportAllocs()
-	for b.Loop() {
-		quality.Score("Who is the Licensor?", string(license), answer)
+	for name, size := range map[string]int{"2 KB": 2_000, "10 KB": 10_000, "100 KB": 100_000} {
+		document := strings.Repeat(string(license), size/len(license)+1)[:size]
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				quality.Score(quality.Answer{Question: "Who is the Licensor?", Document: document, Text: answer})
+			}
+		})
 	}
 }

@@ -37,6 +37,9 @@ var requestTags = []string{"function", "endpoint", "model", "provider", "request
 // probeTags are the keys of what the probe measures; function is the probe's own.
 var probeTags = []string{"function", "endpoint", "model", "provider"}
 
+// judgeTags are the keys of what the judge of answers says; model and provider are the judge's own.
+var judgeTags = []string{"function", "endpoint", "model", "provider"}
+
 func one(b bool) (float64, bool) { return 1, b }
 
 func opt(v *float64) (float64, bool) {
@@ -106,6 +109,17 @@ var catalogue = []Metric{
 		}},
 	{Name: "llm.quality.ungrounded", Kind: Count, Unit: "request", Description: "Answers that their document does not support.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.Quality != nil && e.Quality.Ungrounded) }},
+	{Name: "llm.quality.answer_relevance", Kind: Distribution, Unit: "fraction", Description: "How far the answer is one to the question, 0 to 1. Only where the question has words that carry meaning.", Tags: requestTags,
+		Value: func(e *Exchange) (float64, bool) {
+			if e.Quality == nil {
+				return 0, false
+			}
+			return opt(e.Quality.AnswerRelevance)
+		}},
+	{Name: "llm.quality.refusal", Kind: Count, Unit: "request", Description: "Answers that only say that there is none.", Tags: requestTags,
+		Value: func(e *Exchange) (float64, bool) { return one(e.Quality != nil && e.Quality.Refusal) }},
+	{Name: "llm.quality.truncated", Kind: Count, Unit: "request", Description: "Answers that end before they are over.", Tags: requestTags,
+		Value: func(e *Exchange) (float64, bool) { return one(e.Quality != nil && e.Quality.Truncated) }},
 	{Name: "llm.safety.block", Kind: Count, Unit: "request", Description: "Requests or answers withheld by a safety filter, the provider's or ours.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.blocked()) }},
 	{Name: "llm.safety.prompt_injection", Kind: Count, Unit: "request", Description: "Requests whose prompt looks like an injection.", Tags: requestTags,
@@ -133,6 +147,11 @@ var catalogue = []Metric{
 	{Name: "llm.escalation.sent", Kind: Count, Unit: "operation", Description: "Incidents and pages brought to a state at Datadog, by action; reason is the state.", Tags: []string{"function", "action", "reason"}},
 	{Name: "llm.escalation.queued", Kind: Count, Unit: "operation", Description: "Attempts at an incident or a page that failed and will be repeated, by action and reason.", Tags: []string{"function", "action", "reason"}},
 	{Name: "llm.escalation.failed", Kind: Count, Unit: "operation", Description: "Incidents and pages that were given up, by action and reason.", Tags: []string{"function", "action", "reason"}},
+	{Name: "llm.judge.verdict", Kind: Count, Unit: "request", Description: "Sampled answers that a model judged, by the reason that it gave.", Tags: append(slices.Clone(judgeTags), "reason")},
+	{Name: "llm.judge.failed", Kind: Count, Unit: "request", Description: "Sampled answers without a verdict, by error_type.", Tags: append(slices.Clone(judgeTags), "error_type")},
+	{Name: "llm.judge.groundedness", Kind: Distribution, Unit: "fraction", Description: "Share of a sampled answer that its document supports in the opinion of a model, 0 to 1.", Tags: judgeTags},
+	{Name: "llm.judge.answer_relevance", Kind: Distribution, Unit: "fraction", Description: "How far a sampled answer is one to its question in the opinion of a model, 0 to 1.", Tags: judgeTags},
+	{Name: "llm.judge.cost", Kind: Distribution, Unit: "dollar", Description: "Cost of a call of the judge, in USD, which is no part of llm.request.cost. Absent when the price is unknown.", Tags: judgeTags},
 	{Name: "llm.telemetry.dropped", Kind: Count, Unit: "item", Description: "What our own telemetry lost, by reason.", Tags: []string{"function", "reason"}},
 	{Name: "product_analytics.endpoint_usage", Kind: Count, Unit: "request", Description: "Use of an endpoint, by outcome and caller.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return 1, true }},

@@ -154,6 +154,10 @@ type Quality struct {
 	SemanticSimilarity *float64
 	Groundedness       *float64
 	Ungrounded         bool
+	AnswerRelevance    *float64
+	// Refusal is an answer that says that there is none, Truncated one that ends before it is over.
+	Refusal   bool
+	Truncated bool
 	// Start and Duration are those of the scoring itself, for its span.
 	Start    time.Time
 	Duration time.Duration
@@ -168,7 +172,7 @@ type Safety struct {
 	DocumentInjection float64
 	DocumentSuspected bool
 	TokenAbuse        bool
-	Blocked            bool
+	Blocked           bool
 	// PII lists the kinds of personal data that were seen, never the data.
 	PII []string
 }

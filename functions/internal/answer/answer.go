@@ -47,6 +47,9 @@ type Quality struct {
 	SemanticSimilarity *float64 `json:"semantic_similarity,omitempty"`
 	Groundedness       *float64 `json:"groundedness,omitempty"`
 	Ungrounded         bool     `json:"ungrounded"`
+	AnswerRelevance    *float64 `json:"answer_relevance,omitempty"`
+	Refusal            bool     `json:"refusal"`
+	Truncated          bool     `json:"truncated"`
 }
 
 // Safety are the signals of the request.
@@ -134,7 +137,7 @@ func Describe(ctx context.Context, e *telemetry.Exchange) Metadata {
 		m.Overrides = append(m.Overrides, o.ID)
 	}
 	if q := e.Quality; q != nil {
-		m.Quality = &Quality{q.SemanticSimilarity, q.Groundedness, q.Ungrounded}
+		m.Quality = &Quality{q.SemanticSimilarity, q.Groundedness, q.Ungrounded, q.AnswerRelevance, q.Refusal, q.Truncated}
 	}
 	return m
 }

@@ -3,6 +3,7 @@ package datadog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 	"unicode/utf8"
 
@@ -56,9 +57,20 @@ func (s *Sink) Record(ctx context.Context, e *telemetry.Exchange) {
 // failure is the error of a request that failed; a client that hung up or sent nonsense is none of ours.
 func failure(e *telemetry.Exchange) error {
 	if e.Outcome == telemetry.OutcomeError || e.Outcome == telemetry.OutcomeBlocked {
-		return e.Err
+		return redacted(e.Err)
 	}
 	return nil
+}
+
+// redacted is an error as it may leave the process: providers quote in their messages what they were sent.
+func redacted(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := safety.Redact(err.Error()); text != err.Error() {
+		return errors.New(text)
+	}
+	return err
 }
 
 func finish(at time.Time, err error) []llmobs.FinishSpanOption {
@@ -131,7 +143,7 @@ func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.
 		label(apm, e, a)
 	}
 	s.finished[spans].Add(1)
-	span.Finish(finish(a.Start.Add(a.Duration), a.Err)...)
+	span.Finish(finish(a.Start.Add(a.Duration), redacted(a.Err))...)
 }
 
 // label sets the llm.* tags of a model call on its APM span, and what makes it an edge of the service map.
@@ -162,15 +174,22 @@ func (s *Sink) task(ctx context.Context, e *telemetry.Exchange) {
 	}
 	span, _ := llmobs.StartTaskSpan(ctx, "quality", llmobs.WithStartTime(q.Start))
 	metrics := map[string]float64{}
-	if q.SemanticSimilarity != nil {
-		metrics["semantic_similarity"] = *q.SemanticSimilarity
-	}
-	if q.Groundedness != nil {
-		metrics["groundedness"] = *q.Groundedness
-	}
+	signals(q, func(label string, score float64) { metrics[label] = score })
 	span.Annotate(llmobs.WithAnnotatedMetrics(metrics))
 	s.finished[spans].Add(1)
 	span.Finish(llmobs.WithFinishTime(q.Start.Add(q.Duration)))
+}
+
+// signals tells of each signal that there is.
+func signals(q *telemetry.Quality, tell func(label string, score float64)) {
+	for _, signal := range []struct {
+		label string
+		score *float64
+	}{{"semantic_similarity", q.SemanticSimilarity}, {"groundedness", q.Groundedness}, {"answer_relevance", q.AnswerRelevance}} {
+		if signal.score != nil {
+			tell(signal.label, *signal.score)
+		}
+	}
 }
 
 // evaluate submits the signals as evaluations of the request.
@@ -179,13 +198,8 @@ func (s *Sink) evaluate(span *llmobs.WorkflowSpan, e *telemetry.Exchange) {
 		s.finished[evaluations].Add(1)
 		llmobs.SubmitEvaluationFromSpan(label, score, span)
 	}
-	if q := e.Quality; q != nil {
-		if q.SemanticSimilarity != nil {
-			submit("semantic_similarity", *q.SemanticSimilarity)
-		}
-		if q.Groundedness != nil {
-			submit("groundedness", *q.Groundedness)
-		}
+	if e.Quality != nil {
+		signals(e.Quality, submit)
 	}
 	if e.Safety.InjectionSuspected {
 		submit("prompt_injection", e.Safety.PromptInjection)
@@ -211,7 +225,7 @@ func (s *Sink) plain(ctx context.Context, e *telemetry.Exchange) {
 		a := &e.Attempts[i]
 		apm, _ := tracer.StartSpanFromContext(ctx, "llm.request", tracer.StartTime(a.Start), tracer.ResourceName(a.Model))
 		label(apm, e, a)
-		apm.Finish(tracer.FinishTime(a.Start.Add(a.Duration)), tracer.WithError(a.Err))
+		apm.Finish(tracer.FinishTime(a.Start.Add(a.Duration)), tracer.WithError(redacted(a.Err)))
 	}
 }
 
@@ -222,13 +236,13 @@ const (
 	maxEvent = 512 << 10
 )
 
-// capture returns what may leave the process of a text.
+// capture returns what may leave the process of a text. It is redacted before it is cut: half of a card number looks like none.
 func (s *Sink) capture(text string) string {
 	switch s.config.Capture {
 	case CaptureTruncated:
-		return safety.Redact(cut(text, maxText))
+		return cut(safety.Redact(text), maxText)
 	case CaptureFull:
-		return safety.Redact(cut(text, maxEvent/2))
+		return cut(safety.Redact(text), maxEvent/2)
 	}
 	return ""
 }
