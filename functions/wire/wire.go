@@ -17,6 +17,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
 	"github.com/llm-reliability/control-plane/shared/limit"
+	"github.com/llm-reliability/control-plane/shared/safety"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
@@ -27,7 +28,7 @@ type Build = func(context.Context, serverless.Deps) (serverless.Function, error)
 //
 // The environment: LRCP_API_KEYS (name:sha256 pairs), LRCP_TIMEOUT, LRCP_CONTROL_INTERVAL, LRCP_CACHE_BYTES, LRCP_LIMITS (see limit.ParseRules),
 // LRCP_CACHE_SCOPE (caller or shared), LRCP_CACHE_STALE (how long after its time an answer is served when all models fail; 0
-// is never), LRCP_FALLBACK_ON_BLOCK, LRCP_HEDGE (off or p95), LRCP_DEFAULT_TIER, LRCP_BLOCK_INJECTION, those of state.FromEnv and those of models.Backends.
+// is never), LRCP_FALLBACK_ON_BLOCK, LRCP_HEDGE (off or p95), LRCP_DEFAULT_TIER, LRCP_BLOCK (what safety.ParsePolicy reads), those of state.FromEnv and those of models.Backends.
 func DataFunction(handler func(*gateway.Gateway) (http.Handler, error)) Build {
 	return secrets.Reading(func(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
 		return dataFunction(ctx, d, handler)
@@ -46,7 +47,10 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	onBlock := e.Bool("LRCP_FALLBACK_ON_BLOCK", false)
 	hedge := e.OneOf("LRCP_HEDGE", "off", "off", "p95")
 	tier := e.OneOf("LRCP_DEFAULT_TIER", string(catalog.Standard), string(catalog.Economy), string(catalog.Standard), string(catalog.Quality))
-	block := e.Bool("LRCP_BLOCK_INJECTION", false)
+	block, err := safety.ParsePolicy(e.List("LRCP_BLOCK"))
+	if err != nil {
+		e.Refuse("LRCP_BLOCK", err.Error())
+	}
 	known, err := catalog.BuiltIn()
 	if err != nil {
 		return serverless.Function{}, err
@@ -79,7 +83,7 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	}
 	gw, err := gateway.New(gateway.Options{
 		Backends: backends, Catalog: known, Control: reader, Cache: answers, Limits: limits, Telemetry: d.Telemetry,
-		Timeout: timeout, BlockInjection: block,
+		Timeout: timeout, Block: block,
 		FallbackOnBlock: onBlock, Hedge: hedge == "p95", Stale: stale, ShareCache: scope == "shared",
 	})
 	if err != nil {

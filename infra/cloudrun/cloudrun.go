@@ -63,7 +63,7 @@ var variables = map[string]string{
 	"model_quality":         "LRCP_MODEL_QUALITY",
 	"default_tier":          "LRCP_DEFAULT_TIER",
 	"shared_cache":          "LRCP_SHARED_CACHE",
-	"block_injection":       "LRCP_BLOCK_INJECTION",
+	"block":                 "LRCP_BLOCK",
 	"limits":                "LRCP_LIMITS",
 	"cache_scope":           "LRCP_CACHE_SCOPE",
 	"cache_stale":           "LRCP_CACHE_STALE",

@@ -87,7 +87,7 @@ func functionKeys() []Key {
 		{"model_economy", "model of a tier at that server"},
 		{"model_standard", "model of a tier at that server"},
 		{"model_quality", "model of a tier at that server"},
-		{"block_injection", "true: what looks like a prompt injection is not answered"},
+		{"block", "what is not answered: injection, document_injection, token_abuse, pii or pii:kind, with commas"},
 		{"limits", "what each caller may use, such as *:rpm=600;web:rpm=60,tpm=100000,usd_day=5"},
 		{"cache_scope", "caller, or shared: callers have each other's cached answers"},
 		{"cache_stale", "how long after its time a cached answer is served when all models fail"},

@@ -62,7 +62,7 @@ func contracts() []contract {
 	data := func(name string) contract {
 		return contract{
 			name: name, url: true, table: slices.Concat(readControl, cache, limits),
-			optional: with(model, "LRCP_BLOCK_INJECTION", "LRCP_CONTROL_INTERVAL", "LRCP_CACHE_BYTES", "LRCP_LIMITS", "LRCP_CACHE_SCOPE", "LRCP_CACHE_STALE", "LRCP_FALLBACK_ON_BLOCK", "LRCP_HEDGE"),
+			optional: with(model, "LRCP_BLOCK", "LRCP_CONTROL_INTERVAL", "LRCP_CACHE_BYTES", "LRCP_LIMITS", "LRCP_CACHE_SCOPE", "LRCP_CACHE_STALE", "LRCP_FALLBACK_ON_BLOCK", "LRCP_HEDGE"),
 			required: []string{"LRCP_PROVIDER", "LRCP_STATE", "LRCP_SHARED_CACHE", "LRCP_DEFAULT_TIER", "LRCP_API_KEYS_SECRET_ARN"},
 		}
 	}
