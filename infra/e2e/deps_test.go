@@ -44,7 +44,7 @@ type library struct {
 
 // libraries are all that code may import. Tests may import any of them, and those of testLibraries.
 var libraries = []library{
-	{path: "golang.org/x/sync", in: []string{"shared", "infra"}},
+	{path: "golang.org/x/sync", in: []string{"shared", "functions", "infra"}},
 	{path: "golang.org/x/time", in: []string{"shared", "infra"}},
 	{path: "github.com/maypok86/otter/v2", in: []string{"shared/cache"}, oneFile: true},
 	{path: "github.com/failsafe-go/failsafe-go", in: []string{"shared/gateway", "shared/ddapi"}},
@@ -386,10 +386,11 @@ func layer(name string) (int, bool) {
 }
 
 // adapter is whether a package is the one of many behind an interface: the third element of shared/llm/openai. The
-// encoder of DogStatsD is none: it has no SDK, and adapters are built on it. Nor is what adapters share.
+// encoder of DogStatsD is none: it has no SDK, and adapters are built on it. Nor is what adapters share, or what is below a
+// signal: its parts, and what it is trained and measured with.
 func adapter(name string) bool {
 	return top(name) == "shared" && strings.Count(name, "/") > 1 && !isTest(name) && name != "shared/telemetry/dogstatsd" &&
-		!strings.Contains(name, "/internal/")
+		!strings.Contains(name, "/internal/") && !below(name, "shared/quality") && !below(name, "shared/safety")
 }
 
 // ofAllFunctions is whether a package is what functions share, and not part of one of them.
