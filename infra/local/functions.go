@@ -30,6 +30,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/limit"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 	plan "github.com/llm-reliability/control-plane/shared/remediation"
+	"github.com/llm-reliability/control-plane/shared/safety"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
@@ -58,7 +59,10 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	}
 	// A wave of injections is one of the failures that are played here.
 	e := env.New(f.getenv)
-	block := e.Bool("LRCP_BLOCK_INJECTION", true)
+	block, err := safety.ParsePolicy(e.List("LRCP_BLOCK", "injection"))
+	if err != nil {
+		e.Refuse("LRCP_BLOCK", err.Error())
+	}
 	if err := e.Err(); err != nil {
 		return nil, err
 	}
@@ -80,7 +84,7 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 			return nil, err
 		}
 		gw, err := gateway.New(gateway.Options{
-			Backends: backends, Catalog: models, Control: reader, Cache: answers, Limits: limits, Telemetry: tel, BlockInjection: block,
+			Backends: backends, Catalog: models, Control: reader, Cache: answers, Limits: limits, Telemetry: tel, Block: block,
 		})
 		if err != nil {
 			return nil, err
