@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -53,7 +54,7 @@ func (p *pairs) failed(err error) {
 // interleave sends requests in pairs, one straight to the mock and one through a target, in random order, on one
 // connection each. Each round takes the targets in a new order and gives every one a block of pairs: so what a target still does
 // after its answer falls on its own next request. The first pairs of a block are dropped.
-func (b *bed) interleave(m wire.Mode, rounds, n int, stream bool, random *rand.Rand) (map[string]*pairs, error) {
+func (b *bed) interleave(ctx context.Context, m wire.Mode, rounds, n int, stream bool, random *rand.Rand) (map[string]*pairs, error) {
 	if err := b.mode(m); err != nil {
 		return nil, err
 	}
@@ -86,6 +87,9 @@ func (b *bed) interleave(m wire.Mode, rounds, n int, stream bool, random *rand.R
 	for range rounds {
 		random.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
 		for _, t := range targets {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			p := out[t.name]
 			if p == nil {
 				p = &pairs{}

@@ -80,7 +80,7 @@ type plan struct {
 }
 
 var (
-	full  = plan{rounds: 5, small: 400, large: 150, streams: 12, rates: []int{100, 300, 600}, during: 8 * time.Second, limit: 5 * time.Second, limitRounds: 3, rest: 30 * time.Second, allocs: 2000, benchTimes: 5}
+	full  = plan{rounds: 5, small: 400, large: 150, streams: 8, rates: []int{100, 300, 600}, during: 6 * time.Second, limit: 4 * time.Second, limitRounds: 3, rest: 30 * time.Second, allocs: 2000, benchTimes: 5}
 	quick = plan{rounds: 3, small: 60, large: 25, streams: 3, rates: []int{300}, during: 1500 * time.Millisecond, limit: 800 * time.Millisecond, limitRounds: 2, rest: 2 * time.Second, allocs: 300, benchTimes: 1}
 )
 
@@ -142,23 +142,25 @@ func measure(ctx context.Context, o options) (*Report, error) {
 	}
 	for _, step := range []func() error{
 		func() error {
-			return r.pairs(b, p.rounds, p.small, wire.Mode{}, false, random, func(row *Row) **Added { return &row.Small })
+			return r.pairs(ctx, b, p.rounds, p.small, wire.Mode{}, false, random, func(row *Row) **Added { return &row.Small })
 		},
 		func() error {
-			return r.pairs(b, p.rounds, p.large, wire.Mode{Large: true}, false, random, func(row *Row) **Added { return &row.Large })
+			return r.pairs(ctx, b, p.rounds, p.large, wire.Mode{Large: true}, false, random, func(row *Row) **Added { return &row.Large })
 		},
 		func() error {
-			return r.pairs(b, p.rounds, p.streams, wire.Mode{Between: between}, true, random, func(row *Row) **Added { return &row.Stream })
+			return r.pairs(ctx, b, p.rounds, p.streams, wire.Mode{Between: between}, true, random, func(row *Row) **Added { return &row.Stream })
 		},
 		func() error { return r.openLoop(ctx, b, p, random) },
 		func() error { return r.closedLoop(ctx, b, p, random) },
 		func() error { return r.allocations(ctx, b, p, o.profile) },
 	} {
-		if err := step(); err != nil {
-			return nil, err
-		}
+		err := step()
+		// A signal ends the processes, too: then it is the reason, and not what failed for want of them.
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	r.Machine.LoadAfter = load()
@@ -167,13 +169,13 @@ func measure(ctx context.Context, o options) (*Report, error) {
 }
 
 // pairs measures what the targets add at one connection.
-func (r *Report) pairs(b *bed, rounds, n int, m wire.Mode, stream bool, random *rand.Rand, field func(*Row) **Added) error {
+func (r *Report) pairs(ctx context.Context, b *bed, rounds, n int, m wire.Mode, stream bool, random *rand.Rand, field func(*Row) **Added) error {
 	fmt.Fprintf(os.Stderr, "pairs at one connection, %+v, streams %v\n", m, stream)
 	before, err := b.arrived()
 	if err != nil {
 		return err
 	}
-	measured, err := b.interleave(m, rounds, n, stream, random)
+	measured, err := b.interleave(ctx, m, rounds, n, stream, random)
 	if err != nil {
 		return err
 	}

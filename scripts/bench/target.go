@@ -232,7 +232,7 @@ func (b *bed) setUp(ctx context.Context, only string) (err error) {
 		}},
 		{litellm, 120 * time.Second, "", func(t *target) (*process, error) { return b.litellm(ctx, t) }},
 	} {
-		if t.name == against && b.against == "" || t.name != proxy && !chosen(t.name, only) {
+		if t.name == against && b.against == "" || t.name != proxy && t.name != against && !chosen(t.name, only) {
 			continue
 		}
 		addr, err := freeAddress()
