@@ -17,6 +17,8 @@ import (
 type Options struct {
 	// Gateway is required.
 	Gateway *gateway.Gateway
+	// Judging judges nothing when zero.
+	Judging Judging
 }
 
 // Response is the answer to POST /qa.
@@ -30,12 +32,15 @@ func New(opts Options) (http.Handler, error) {
 	if opts.Gateway == nil {
 		return nil, errors.New("qa: Gateway is required")
 	}
+	if err := opts.Judging.check(); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	mux.Handle("POST /qa", handleQA(opts.Gateway))
+	mux.Handle("POST /qa", handleQA(opts.Gateway, &opts.Judging))
 	return mux, nil
 }
 
-func handleQA(gw *gateway.Gateway) http.Handler {
+func handleQA(gw *gateway.Gateway, judging *Judging) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		call := answer.NewCall(r, "qa", llm.QA)
@@ -54,5 +59,6 @@ func handleQA(gw *gateway.Gateway) http.Handler {
 			return
 		}
 		httpjson.Write(w, http.StatusOK, Response{e.Output, answer.Describe(ctx, e)})
+		judging.after(ctx, w, e)
 	})
 }

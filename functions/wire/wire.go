@@ -19,6 +19,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/limit"
 	"github.com/llm-reliability/control-plane/shared/safety"
 	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
 
 // Build makes a function from what it is given.
@@ -31,11 +32,14 @@ type Build = func(context.Context, serverless.Deps) (serverless.Function, error)
 // is never), LRCP_FALLBACK_ON_BLOCK, LRCP_HEDGE (off or p95), LRCP_DEFAULT_TIER, LRCP_BLOCK (what safety.ParsePolicy reads), those of state.FromEnv and those of models.Backends.
 func DataFunction(handler func(*gateway.Gateway) (http.Handler, error)) Build {
 	return secrets.Reading(func(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
-		return dataFunction(ctx, d, handler)
+		return dataFunction(ctx, d, func(gw *gateway.Gateway, _ Judging) (http.Handler, error) { return handler(gw) }, unjudged)
 	}, "LRCP_API_KEYS", "OPENAI_API_KEY")
 }
 
-func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.Gateway) (http.Handler, error)) (f serverless.Function, err error) {
+func dataFunction(
+	ctx context.Context, d serverless.Deps, handler func(*gateway.Gateway, Judging) (http.Handler, error),
+	judged func(*env.Env, []gateway.Backend, *catalog.Catalog, *telemetry.Client) Judging,
+) (f serverless.Function, err error) {
 	e := env.New(d.Getenv)
 	where := state.FromEnv(e)
 	keys := serverless.APIKeysFromEnv(e, "LRCP_API_KEYS")
@@ -57,6 +61,7 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	}
 	rules := rulesFromEnv(e)
 	backends := models.Backends(ctx, e, known, models.Deployed()...)
+	judging := judged(e, backends, known, d.Telemetry)
 	if err := e.Err(); err != nil {
 		return serverless.Function{}, err
 	}
@@ -89,7 +94,7 @@ func dataFunction(ctx context.Context, d serverless.Deps, handler func(*gateway.
 	if err != nil {
 		return serverless.Function{}, err
 	}
-	h, err := handler(gw)
+	h, err := handler(gw, judging)
 	if err != nil {
 		return serverless.Function{}, err
 	}

@@ -171,8 +171,10 @@ func TestTableOfRoutesIsWhatTheSourceRegisters(t *testing.T) {
 			t.Fatal(err)
 		}
 		auth, call := routes.Control, "serverless.ControlSecretsFromEnv("
-		if bytes.Contains(source, []byte("wire.DataFunction(")) {
-			auth, call = routes.APIKey, "wire.DataFunction("
+		for _, data := range []string{"wire.DataFunction(", "wire.JudgedFunction("} {
+			if bytes.Contains(source, []byte(data)) {
+				auth, call = routes.APIKey, data
+			}
 		}
 		patterns := registered(t, filepath.Dir(filepath.Dir(main)))
 		for _, r := range routes.All() {

@@ -152,6 +152,15 @@ type unsizedResponse struct{ http.ResponseWriter }
 // Unwrap is for http.ResponseController.
 func (w *unsizedResponse) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// FlushError is for http.ResponseController: a function URL sends each write by itself, and a direct invocation nothing before
+// its end.
+func (w *unsizedResponse) FlushError() error {
+	if _, whole := w.ResponseWriter.(*buffer); whole {
+		return http.ErrNotSupported
+	}
+	return nil
+}
+
 // WriteHeader sends the headers without a length.
 func (w *unsizedResponse) WriteHeader(status int) {
 	w.Header().Del("Content-Length")

@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	serverless.Main("qa", wire.DataFunction(func(gw *gateway.Gateway) (http.Handler, error) {
-		return qa.New(qa.Options{Gateway: gw})
+	serverless.Main("qa", wire.JudgedFunction(func(gw *gateway.Gateway, j wire.Judging) (http.Handler, error) {
+		return qa.New(qa.Options{Gateway: gw, Judging: qa.Judging{Judge: j.Judge, Sample: j.Sample, Telemetry: j.Telemetry}})
 	}))
 }
