@@ -122,6 +122,10 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	theaterHandler, err := f.theater()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/qa", qaHandler)
 	mux.Handle("/completion", completionHandler)
@@ -134,8 +138,9 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 	mux.Handle("/probe", probeHandler)
 	mux.Handle("GET /health", healthOfAll(qaHandler, map[string]http.Handler{
 		"completion": completionHandler, "remediation": remediationHandler, "diagnosis": diagnosisHandler, "escalation": escalationHandler, "insights": insightsHandler, "probe": probeHandler,
+		"theater": theaterHandler,
 	}))
-	mux.Handle("/", qaHandler) // answers what has no route as a problem
+	mux.Handle("/", theaterHandler) // the page, its files, and problems for what has no route
 	return mux, nil
 }
 
@@ -181,7 +186,7 @@ func (f functions) remediation(base control.Settings) (http.Handler, error) {
 		Functions: []string{"qa", "completion"},
 		Endpoints: []string{"/qa", "/completion", "/v1/chat/completions"},
 		Providers: []string{embedded.Provider},
-		Cooldown:  faster(5 * time.Minute), FlapWindow: faster(15 * time.Minute),
+		Cooldown:  faster(5 * time.Minute), FlapWindow: faster(15 * time.Minute), HourlyBudget: int(12 * f.speed),
 	}})
 	if err != nil {
 		return nil, err
@@ -243,6 +248,7 @@ func (f functions) insights() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.stack.insights = i.Handler()
 	f.stack.background("health score", func(ctx context.Context) {
 		for f.stack.Clock.Wait(ctx, time.Minute) == nil {
 			if err := i.Emit(ctx); err != nil && ctx.Err() == nil {

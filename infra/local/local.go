@@ -18,11 +18,13 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/assets"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/rum"
 	"github.com/llm-reliability/control-plane/infra/local/fault"
 	"github.com/llm-reliability/control-plane/shared/control/bolt"
 	"github.com/llm-reliability/control-plane/shared/env"
@@ -66,7 +68,15 @@ type Stack struct {
 	// Providers are those of the models on the route; Faults make them misbehave, one for each.
 	Providers []string
 	Faults    Faults
+	// RUM takes what the theater's page reports.
+	RUM *rum.Intake
 
+	// speed is that of the clock, rumToken what the page shows to RUM, insights the handler of the health score without its guards,
+	// and endStreams ends the streams of events, which else would outlast every grace.
+	speed      float64
+	rumToken   string
+	insights   http.Handler
+	endStreams func()
 	// api is the stand-in's page, and Datadog's API; assets are brought up there.
 	api      http.Handler
 	assets   []assets.Asset
@@ -180,6 +190,10 @@ func newStack(opts Options, calls *http.Client) (*Stack, error) {
 		assets: files,
 		APIKey: rand.Text(), ControlSecret: rand.Text() + rand.Text(), DatadogAPIKey: rand.Text(), DatadogAppKey: rand.Text(), Datadog: dd, Clock: clock,
 	}
+	s.speed, s.rumToken, s.endStreams = opts.Speed, "pub"+strings.ToLower(rand.Text()), func() {}
+	if s.RUM, err = rum.New(s.rumToken); err != nil {
+		return nil, err
+	}
 	s.api, err = s.datadogAPI()
 	return s, err
 }
@@ -226,6 +240,7 @@ func (s *Stack) listen(ctx context.Context, opts Options, mux *lateHandler) erro
 		return errors.Join(err, functions.Close())
 	}
 	s.serve("functions", functions, mux)
+	s.onClose("streams of events", func(context.Context) error { s.endStreams(); return nil })
 	if err := s.deployAssets(ctx); err != nil {
 		return err
 	}

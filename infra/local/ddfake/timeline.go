@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/metric"
+	"github.com/llm-reliability/control-plane/infra/local/ddfake/monitor"
 	"github.com/llm-reliability/control-plane/infra/local/ddfake/slo"
 )
 
@@ -53,6 +54,13 @@ func (d *Datadog) Timeline() []Entry {
 	return slices.Clone(d.timeline)
 }
 
+// TimelineFrom returns what happened after the first n entries.
+func (d *Datadog) TimelineFrom(n int) []Entry {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.timeline[min(n, len(d.timeline)):])
+}
+
 func (d *Datadog) record(e Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -81,6 +89,26 @@ func (d *Datadog) Series(query string, window time.Duration) ([]metric.Series, e
 	return d.metrics.Series(q, now.Add(-window), now, window), nil
 }
 
+// SeriesAt answers a metric query over one window, with one value for each group.
+func (d *Datadog) SeriesAt(query string, from, to time.Time) ([]metric.Series, error) {
+	q, err := metric.Parse(query)
+	if err != nil {
+		return nil, err
+	}
+	return d.metrics.Series(q, from, to, to.Sub(from)), nil
+}
+
+// Seen returns what a monitor compares with its threshold at a time, for each group; see monitor.Monitor. An unknown monitor sees
+// nothing.
+func (d *Datadog) Seen(name string, at time.Time) []monitor.Sight {
+	for _, w := range d.watched() {
+		if w.Name == name {
+			return w.Look(d.data(), at)
+		}
+	}
+	return nil
+}
+
 // MonitorState is how a monitor stands.
 type MonitorState struct {
 	ID     int64              `json:"id"`
@@ -89,7 +117,8 @@ type MonitorState struct {
 	Status string             `json:"status"`
 	Groups map[string]float64 `json:"groups"`
 	// Statuses are those of the groups.
-	Statuses map[string]string `json:"statuses"`
+	Statuses   map[string]string  `json:"statuses"`
+	Thresholds monitor.Thresholds `json:"thresholds"`
 }
 
 // Monitors returns how every monitor stands, in the order of their names. A group without data has no value.
@@ -99,7 +128,7 @@ func (d *Datadog) Monitors() []MonitorState {
 	defer d.mu.Unlock()
 	states := make([]MonitorState, 0, len(watched))
 	for _, w := range watched {
-		s := MonitorState{ID: w.ID, Name: w.Name, Query: w.Query, Status: string(w.state.Overall()), Groups: map[string]float64{}, Statuses: map[string]string{}}
+		s := MonitorState{ID: w.ID, Name: w.Name, Query: w.Query, Status: string(w.state.Overall()), Groups: map[string]float64{}, Statuses: map[string]string{}, Thresholds: w.Options.Thresholds}
 		for name, g := range w.state.Groups {
 			s.Statuses[name] = string(g.Status)
 			if g.Value-g.Value == 0 { // finite: JSON knows no others

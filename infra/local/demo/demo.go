@@ -263,9 +263,6 @@ func (p *play) close(ctx context.Context) (err error) {
 		return err
 	}
 	p.say("answer", "under the override: "+p.outcome.Under.String())
-	if wrong := p.remedied(p.outcome.During, p.outcome.Under); wrong != "" {
-		return fmt.Errorf("the remedy does not work: %s", wrong)
-	}
 	p.outcome.Closed = true
 	return nil
 }
@@ -422,12 +419,19 @@ func (p *play) override(ctx context.Context, wanted func(control.Override) bool)
 	return &history[i], nil
 }
 
-// sampleUnder asks until the override is seen at work. A cache needs a first answer before it can repeat it.
+// sampleUnder asks until the override is seen at work. A cache needs a first answer before it can repeat it, and who asks while
+// that is being made waits for it.
 func (p *play) sampleUnder(ctx context.Context) (sample, error) {
 	id := p.outcome.Override.ID
-	return p.sampleUntil(ctx, p.probe(true), func(s sample) bool {
-		return slices.Contains(s.Overrides, id) && (p.action != control.EnableCache || s.Cached)
+	var wrong string
+	s, err := p.sampleUntil(ctx, p.probe(true), func(s sample) bool {
+		wrong = p.remedied(p.outcome.During, s)
+		return slices.Contains(s.Overrides, id) && wrong == ""
 	})
+	if err != nil && wrong != "" {
+		err = fmt.Errorf("the remedy does not work: %s: %w", wrong, err)
+	}
+	return s, err
 }
 
 // sampleUntil asks until the answer is wanted, at most for the time that an override needs to reach every instance.

@@ -1,0 +1,40 @@
+// Datadog RUM, where it is configured: sessions, views, clicks, errors, and trace headers to our functions. The library is loaded
+// only then. Nothing of what people type or of the secret is reported.
+
+import type { Config } from './types';
+
+type Reporter = typeof import('@datadog/browser-rum').datadogRum;
+
+let reporter: Reporter | undefined;
+
+export async function startRUM(config: Config): Promise<void> {
+  const rum = config.rum;
+  if (!rum) return;
+  const { datadogRum } = await import('@datadog/browser-rum');
+  datadogRum.init({
+    applicationId: rum.application_id,
+    clientToken: rum.client_token,
+    site: rum.site as NonNullable<Parameters<Reporter['init']>[0]['site']>,
+    ...(rum.intake ? { proxy: ({ path, parameters }: { path: string; parameters: string }) => `${rum.intake}${path}?${parameters}` } : {}),
+    service: config.service,
+    ...(config.env ? { env: config.env } : {}),
+    ...(config.version ? { version: config.version } : {}),
+    sessionSampleRate: 100,
+    sessionReplaySampleRate: 0,
+    traceSampleRate: 100,
+    trackUserInteractions: true,
+    trackResources: true,
+    trackLongTasks: true,
+    defaultPrivacyLevel: 'mask-user-input',
+    allowedTracingUrls: [{ match: location.origin, propagatorTypes: ['datadog', 'tracecontext'] }],
+  });
+  reporter = datadogRum;
+}
+
+export function reportAction(name: string, context: Record<string, string> = {}): void {
+  reporter?.addAction(name, context);
+}
+
+export function reportError(error: unknown, context: Record<string, string> = {}): void {
+  reporter?.addError(error, context);
+}

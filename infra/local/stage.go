@@ -1,0 +1,175 @@
+package local
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	controlplane "github.com/llm-reliability/control-plane"
+	"github.com/llm-reliability/control-plane/functions/theater"
+	"github.com/llm-reliability/control-plane/infra/local/demo"
+)
+
+const (
+	// linger is how long the users stay after a scenario, in the stand-in's time, so that the charts show how it ends.
+	linger = 30 * time.Minute
+	// maxWaiting is how many scenarios may wait, maxKept how many are remembered.
+	maxWaiting = 5
+	maxKept    = 50
+)
+
+// stage plays the demo's scenarios on this stack, one at a time, for the theater. Its users come with the first scenario, and go
+// some time after the last.
+type stage struct {
+	stack *Stack
+	feed  *feed
+	asked chan string
+
+	mu sync.Mutex
+	// played are in the order in which they were asked for.
+	played []theater.Performance
+}
+
+var _ theater.Stage = (*stage)(nil)
+
+func newStage(s *Stack, f *feed) *stage {
+	return &stage{stack: s, feed: f, asked: make(chan string, maxWaiting+1)}
+}
+
+// Scenarios implements theater.Stage.
+func (s *stage) Scenarios() []theater.Scenario {
+	var out []theater.Scenario
+	for _, d := range demo.Scenarios() {
+		out = append(out, theater.Scenario{Name: d.Name, Title: d.Label, Fault: d.Fault, Remedy: d.Remedy, Monitor: d.Monitor})
+	}
+	return out
+}
+
+// Play implements theater.Stage.
+func (s *stage) Play(name, key string) (theater.Performance, error) {
+	if !slices.Contains(demo.Names(), name) {
+		return theater.Performance{}, theater.ErrUnknownScenario
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waiting := 0
+	for _, p := range s.played {
+		if p.ID == key {
+			if p.Scenario != name {
+				return theater.Performance{}, theater.ErrKeyReused
+			}
+			return clone(p), nil
+		}
+		if p.State == theater.Queued {
+			waiting++
+		}
+	}
+	if waiting >= maxWaiting {
+		return theater.Performance{}, theater.ErrFull
+	}
+	now := time.Now()
+	p := theater.Performance{ID: key, Scenario: name, State: theater.Queued, Asked: now, Phases: []theater.Phase{
+		{Name: "clicked", At: s.stack.Clock.Standing(now), Wall: now},
+	}}
+	s.played = append(s.played, p)
+	s.forget()
+	s.asked <- key // there is room for all that may wait
+	return clone(p), nil
+}
+
+// forget drops the oldest that are over; s.mu is held.
+func (s *stage) forget() {
+	for i := 0; len(s.played) > maxKept && i < len(s.played); {
+		if st := s.played[i].State; st == theater.Done || st == theater.Failed {
+			s.played = slices.Delete(s.played, i, i+1)
+			continue
+		}
+		i++
+	}
+}
+
+// Performances implements theater.Stage.
+func (s *stage) Performances() []theater.Performance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]theater.Performance, 0, len(s.played))
+	for _, p := range slices.Backward(s.played) {
+		out = append(out, clone(p))
+	}
+	return out
+}
+
+func clone(p theater.Performance) theater.Performance {
+	p.Phases = slices.Clone(p.Phases)
+	return p
+}
+
+// change runs f on the performance with a key.
+func (s *stage) change(key string, f func(*theater.Performance)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.played, func(p theater.Performance) bool { return p.ID == key }); i >= 0 {
+		f(&s.played[i])
+	}
+}
+
+// run plays what is asked for until ctx ends.
+func (s *stage) run(ctx context.Context) {
+	for {
+		select {
+		case key := <-s.asked:
+			s.session(ctx, key)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// session plays a scenario, and all that are asked for while its users stay.
+func (s *stage) session(ctx context.Context, key string) {
+	opts := demo.Options{
+		HTTP: s.stack.HTTP, URL: s.stack.URL, APIKey: s.stack.APIKey, ControlSecret: s.stack.ControlSecret,
+		Datadog: s.stack.Datadog, Clock: s.stack.Clock, Faults: s.stack.Faults, Document: controlplane.License(), Emit: s.feed.tell,
+	}
+	opts.Traffic = demo.NewTraffic(opts)
+	within, cancel := context.WithCancel(ctx)
+	var users sync.WaitGroup
+	users.Go(func() { opts.Traffic.Run(within) })
+	defer users.Wait()
+	defer cancel()
+	for {
+		s.play(ctx, opts, key)
+		leaving, stop := context.WithCancel(ctx)
+		gone := make(chan struct{})
+		users.Go(func() {
+			defer close(gone)
+			// It ends by the clock, or since somebody asked for more; both are no failure.
+			_ = s.stack.Clock.Wait(leaving, linger)
+		})
+		select {
+		case key = <-s.asked:
+			stop()
+			<-gone
+		case <-gone:
+			stop()
+			return
+		}
+	}
+}
+
+func (s *stage) play(ctx context.Context, opts demo.Options, key string) {
+	var name string
+	s.change(key, func(p *theater.Performance) { p.State, name = theater.Playing, p.Scenario })
+	opts.Reached = func(phase demo.Phase) {
+		s.change(key, func(p *theater.Performance) { p.Phases = append(p.Phases, theater.Phase(phase)) })
+	}
+	for _, outcome := range demo.Play(ctx, opts, name) {
+		s.change(key, func(p *theater.Performance) {
+			p.State, p.Failure = theater.Done, outcome.Failure
+			if !outcome.Closed || !outcome.Reverted {
+				p.State = theater.Failed
+			}
+		})
+	}
+}
