@@ -49,8 +49,6 @@ func start(t testing.TB, m llm.Model) *judge.Judge {
 
 var answer = quality.Answer{Question: "Who built the mill?", Document: "The mill was built by the abbey.", Text: "The abbey."}
 
-func ptr(v float64) *float64 { return &v }
-
 func TestVerdictHasTheSignalsOfTheReply(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer quality.Answer
@@ -59,15 +57,15 @@ func TestVerdictHasTheSignalsOfTheReply(t *testing.T) {
 		reason judge.Reason
 	}{
 		"a supported answer": {answer, `{"groundedness":1,"relevance":0.9,"reason":"supported"}`,
-			quality.Signals{Groundedness: ptr(1), AnswerRelevance: ptr(0.9)}, judge.Supported},
+			quality.Signals{Groundedness: new(1.0), AnswerRelevance: new(0.9)}, judge.Supported},
 		"an answer below the threshold is ungrounded": {answer, `{"reason":"contradicted","relevance":1,"groundedness":0.2}`,
-			quality.Signals{Groundedness: ptr(0.2), AnswerRelevance: ptr(1), Ungrounded: true}, judge.Contradicted},
+			quality.Signals{Groundedness: new(0.2), AnswerRelevance: new(1.0), Ungrounded: true}, judge.Contradicted},
 		"a fence of code is taken off": {answer, "```json\n{\"groundedness\":0.5,\"relevance\":0,\"reason\":\"off_topic\"}\n```\n",
-			quality.Signals{Groundedness: ptr(0.5), AnswerRelevance: ptr(0)}, judge.OffTopic},
+			quality.Signals{Groundedness: new(0.5), AnswerRelevance: new(0.0)}, judge.OffTopic},
 		"a refusal claims nothing": {answer, `{"groundedness":0,"relevance":0,"reason":"refusal"}`,
-			quality.Signals{Groundedness: ptr(1), AnswerRelevance: ptr(0), Refusal: true}, judge.Refusal},
+			quality.Signals{Groundedness: new(1.0), AnswerRelevance: new(0.0), Refusal: true}, judge.Refusal},
 		"without a document there is no groundedness": {quality.Answer{Question: "q", Text: "a"}, `{"groundedness":0,"relevance":1,"reason":"incomplete"}`,
-			quality.Signals{AnswerRelevance: ptr(1), Truncated: true}, judge.Incomplete},
+			quality.Signals{AnswerRelevance: new(1.0), Truncated: true}, judge.Incomplete},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := start(t, &model{reply: tt.reply}).Judge(t.Context(), tt.answer)
@@ -107,8 +105,7 @@ func TestAReplyThatIsNoVerdictIsAnErrorAndBilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := start(t, &model{reply: reply}).Judge(t.Context(), answer)
-			var unreadable *judge.UnreadableError
-			if !errors.As(err, &unreadable) {
+			if _, ok := errors.AsType[*judge.UnreadableError](err); !ok {
 				t.Fatalf("verdict %+v, error %v", v, err)
 			}
 			if v.Signals != (quality.Signals{}) || v.CostUSD == nil {
@@ -124,8 +121,8 @@ func TestAReplyThatIsNoVerdictIsAnErrorAndBilled(t *testing.T) {
 func TestAModelThatFailsIsAnErrorWithItsKind(t *testing.T) {
 	m := &model{err: &llm.Error{Kind: llm.Timeout, Usage: &llm.Usage{InputTokens: 10}}}
 	v, err := start(t, m).Judge(t.Context(), answer)
-	var failed *llm.Error
-	if !errors.As(err, &failed) || failed.Kind != llm.Timeout || v.CostUSD == nil {
+	failed, ok := errors.AsType[*llm.Error](err)
+	if !ok || failed.Kind != llm.Timeout || v.CostUSD == nil {
 		t.Errorf("verdict %+v, error %v", v, err)
 	}
 }
