@@ -1,6 +1,9 @@
 package ddapi
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Host is one of the services of a Datadog site that have a host name of their own.
 type Host int
@@ -12,6 +15,8 @@ const (
 	OnCallPaging
 	// EventIntake takes events of the second version.
 	EventIntake
+	// AnalyticsIntake takes server-side events of Product Analytics.
+	AnalyticsIntake
 )
 
 // site is one public site of Datadog. Paging has a host per site that does not follow from the site's name, and the
@@ -50,6 +55,9 @@ func host(name string, h Host) string {
 		return "api." + name
 	case h == EventIntake:
 		return "event-management-intake." + name
+	case h == AnalyticsIntake:
+		// All dots but the last become dashes.
+		return "browser-intake-" + strings.Replace(name, ".", "-", strings.Count(name, ".")-1)
 	}
 	return sites[i].paging
 }
