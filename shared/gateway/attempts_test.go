@@ -540,7 +540,7 @@ func TestStreams(t *testing.T) {
 
 func TestSlowReaderIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := pieces(llm.Chunk{Finish: llm.FinishStop}, nil, 0, 0)
+		first := pieces(llm.Chunk{Finish: llm.FinishStop}, nil, 0, time.Millisecond, time.Millisecond)
 		w := worldOf(t, settings{}, func(o *gateway.Options) { o.StreamIdle = time.Second }, first)
 		if _, err := w.gw.Do(t.Context(), call(), func(gateway.Piece) error { wait(3 * time.Second); return nil }); err != nil {
 			t.Errorf("a client that reads slowly: %v", err)
