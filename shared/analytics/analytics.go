@@ -140,7 +140,7 @@ func (c *Client) TrackEndpointUsage(ctx context.Context, u User, endpoint, reque
 
 // TrackRequest tells of a request through the gateway, whose metrics its exchange has, and of the features that it used. An answer
 // that was delivered, and that is none of a refusal, unsupported or cut, is a conversion: one answer.
-func (c *Client) TrackRequest(ctx context.Context, e *telemetry.Exchange, features ...string) {
+func (c *Client) TrackRequest(ctx context.Context, e *telemetry.Exchange) {
 	if c == nil {
 		return
 	}
@@ -153,11 +153,11 @@ func (c *Client) TrackRequest(ctx context.Context, e *telemetry.Exchange, featur
 	if e.CostUSD != nil {
 		attributes["cost_usd"] = *e.CostUSD
 	}
-	if len(features) > 0 {
-		attributes["features"] = features
+	if len(e.Features) > 0 {
+		attributes["features"] = e.Features
 	}
 	c.send(u, "endpoint_used", attributes)
-	for _, f := range features {
+	for _, f := range e.Features {
 		c.stream(ctx, "feature_used", f, u)
 	}
 	if q := e.Quality; success && (q == nil || !q.Refusal && !q.Ungrounded && !q.Truncated) {

@@ -107,7 +107,9 @@ func TestWhatIsTracked(t *testing.T) {
 		},
 		"a request with a good answer": {
 			func(ctx context.Context, c *analytics.Client) {
-				c.TrackRequest(ctx, exchange(telemetry.OutcomeSuccess, nil), "document")
+				e := exchange(telemetry.OutcomeSuccess, nil)
+				e.Features = []string{"document"}
+				c.TrackRequest(ctx, e)
 			},
 			map[string]float64{"product_analytics.conversion_value": 1}, []string{"Product Analytics: feature_used"},
 			[]string{fmt.Sprintf(head, "answer_delivered", `,"llm":{"endpoint":"/qa","value":1}`), request(true, "success", `"features":["document"],`)},

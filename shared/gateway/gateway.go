@@ -29,6 +29,11 @@ type Settings interface {
 	Settings(ctx context.Context, target control.Target, key string) (settings control.Settings, stale bool)
 }
 
+// Analytics tells of requests as uses of the product; it returns at once.
+type Analytics interface {
+	TrackRequest(ctx context.Context, e *telemetry.Exchange)
+}
+
 // Backend is one provider on the route.
 type Backend struct {
 	Provider string
@@ -52,6 +57,8 @@ type Options struct {
 	Limits Limits
 	// Telemetry may be nil.
 	Telemetry *telemetry.Client
+	// Analytics may be nil.
+	Analytics Analytics
 	// Retry is retry.Default when zero.
 	Retry retry.Policy
 	// Timeout is the one total deadline of a request, over all its attempts; 30 s when 0. A deadline in the context
@@ -136,6 +143,9 @@ func (g *Gateway) Do(ctx context.Context, call Call, yield func(Piece) error) (*
 	ctx, cancel := context.WithTimeout(ctx, g.opts.Timeout)
 	defer cancel()
 	e := newExchange(call)
+	if yield != nil {
+		e.Features = append(e.Features, "stream")
+	}
 	err := g.serve(ctx, call, e, yield)
 	g.record(ctx, e, err)
 	if err != nil {
@@ -230,6 +240,9 @@ func (g *Gateway) record(ctx context.Context, e *telemetry.Exchange, err *llm.Er
 	}
 	e.Duration = time.Since(e.Start)
 	g.opts.Telemetry.Record(ctx, e)
+	if g.opts.Analytics != nil {
+		g.opts.Analytics.TrackRequest(ctx, e)
+	}
 }
 
 func outcome(kind llm.Kind) telemetry.Outcome {
@@ -249,8 +262,23 @@ func newExchange(call Call) *telemetry.Exchange {
 		RequestID: call.RequestID, Function: call.Function, Endpoint: call.Endpoint, HTTP: call.HTTP, Type: call.Request.Type,
 		Caller: call.Caller, Session: call.Session, Start: call.Start, Cache: telemetry.CacheOff,
 		Messages: call.Request.Messages, Question: call.Request.Question, Document: call.Request.Document,
-		PromptID: call.PromptID, PromptVersion: call.PromptVersion,
+		PromptID: call.PromptID, PromptVersion: call.PromptVersion, Features: features(call),
 	}
+}
+
+// features are those that show in a call.
+func features(call Call) (used []string) {
+	for _, f := range []struct {
+		name string
+		used bool
+	}{
+		{"document", call.Request.Document != ""}, {"named_model", call.Model != ""}, {"session", call.Session != ""}, {"no_cache", call.NoCache || call.NoStore},
+	} {
+		if f.used {
+			used = append(used, f.name)
+		}
+	}
+	return used
 }
 
 // capped applies the caps of the settings.

@@ -62,6 +62,9 @@ type Exchange struct {
 	// FirstToken is the time from Start to the first piece of text; 0 when it was not measured.
 	FirstToken time.Duration
 
+	// Features are the parts of the product that the request used: "document", "stream", "named_model", "session"; a bounded set.
+	Features []string
+
 	Messages []llm.Message
 	Question string
 	Document string
