@@ -188,6 +188,10 @@ func (s Settings) own(f Function) []Secret {
 	if f.Models && s.routes("openai") {
 		secrets = append(secrets, openAIKey)
 	}
+	// Events of Product Analytics are sent with it.
+	if f.State && f.Models && s.Env["LRCP_ANALYTICS_APPLICATION"] != "" {
+		secrets = append(secrets, datadogAPIKey)
+	}
 	return secrets
 }
 

@@ -62,10 +62,12 @@ func contracts() []contract {
 	data := func(name string) contract {
 		return contract{
 			name: name, url: true, table: slices.Concat(readControl, cache, limits),
-			optional: with(model, "LRCP_BLOCK", "LRCP_CONTROL_INTERVAL", "LRCP_CACHE_BYTES", "LRCP_LIMITS", "LRCP_CACHE_SCOPE", "LRCP_CACHE_STALE", "LRCP_FALLBACK_ON_BLOCK", "LRCP_HEDGE"),
+			optional: with(model, "LRCP_BLOCK", "LRCP_CONTROL_INTERVAL", "LRCP_CACHE_BYTES", "LRCP_LIMITS", "LRCP_CACHE_SCOPE", "LRCP_CACHE_STALE", "LRCP_FALLBACK_ON_BLOCK", "LRCP_HEDGE", "LRCP_ANALYTICS_APPLICATION"),
 			required: []string{"LRCP_PROVIDER", "LRCP_STATE", "LRCP_SHARED_CACHE", "LRCP_DEFAULT_TIER", "LRCP_API_KEYS_SECRET_ARN"},
 		}
 	}
+	qa := data("qa")
+	qa.optional = with(qa.optional, "LRCP_JUDGE_SAMPLE", "LRCP_JUDGE_TIER")
 	return []contract{
 		data("completion"),
 		{
@@ -85,7 +87,7 @@ func contracts() []contract {
 			required: with(control, "LRCP_PROBE_QA_URL", "LRCP_PROBE_COMPLETION_URL", "LRCP_PROBE_API_KEY_SECRET_ARN"),
 			optional: []string{"LRCP_PROBE_TIMEOUT"},
 		},
-		data("qa"),
+		qa,
 		{
 			name: "remediation", control: true, url: true, required: with(control, "LRCP_STATE", "LRCP_DEFAULT_TIER"),
 			optional: []string{

@@ -163,7 +163,7 @@ func TestOptionalParameters(t *testing.T) {
 		"secrets_kms_key_arn": key, "control_concurrency": "5", "url_authorizer": "aws_iam",
 		"probe_qa_url": "https://llm.example.com/qa/", "probe_completion_url": "https://llm.example.com/completion/",
 		"table_deletion_policy": "Delete", "log_retention_days": "90", "data_memory": "1024", "probe_schedule": "rate(5 minutes)",
-		"allow_providers": "openai", "block": "injection,token_abuse,pii:key", "limits": "*:rpm=600", "cache_scope": "shared", "cache_stale": "0s", "fallback_on_block": "true", "hedge": "p95", "max_duration": "2h", "insights_window": "30m", "status_feed": "none", "env": "production", "capture_content": "truncated",
+		"allow_providers": "openai", "block": "injection,token_abuse,pii:key", "limits": "*:rpm=600", "cache_scope": "shared", "cache_stale": "0s", "fallback_on_block": "true", "hedge": "p95", "judge_sample": "0.01", "judge_tier": "quality", "analytics_application": "11111111-2222-3333-4444-555555555555", "max_duration": "2h", "insights_window": "30m", "status_feed": "none", "env": "production", "capture_content": "truncated",
 	})
 	if problems := lines(template.Check(data)); len(problems) > 0 {
 		t.Errorf("%s", strings.Join(problems, "\n"))
