@@ -241,7 +241,7 @@ func newChatFormat(call gateway.Call, req ChatRequest) chatFormat {
 func (f chatFormat) whole(_ context.Context, w http.ResponseWriter, e *telemetry.Exchange) {
 	h := w.Header()
 	h.Set("Lrcp-Provider", e.Provider)
-	h.Set("Lrcp-Cached", strconv.FormatBool(e.Cache == telemetry.CacheHit))
+	h.Set("Lrcp-Cached", strconv.FormatBool(e.Cached()))
 	for _, o := range e.Overrides {
 		h.Add("Lrcp-Override", o.ID)
 	}
