@@ -1,7 +1,7 @@
 // Command bench compares this gateway with others on one machine: the same mock of a provider, the same requests, one run.
 //
-//	go run .          about ten minutes
-//	go run . -quick   about one minute
+//	go run .          a quarter of an hour
+//	go run . -quick   about two minutes
 //
 // What it does, in this order: pairs of requests, one direct and one through a gateway, at one connection; streams the same way;
 // fixed rates; the limit with 64 connections; memory; allocations; benchmarks in process. It prints tables and how the goals
