@@ -45,9 +45,7 @@ type library struct {
 // libraries are all that code may import. Tests may import any of them, and those of testLibraries.
 var libraries = []library{
 	{path: "golang.org/x/sync", in: []string{"shared", "functions", "infra"}},
-	{path: "golang.org/x/time", in: []string{"shared", "infra"}},
 	{path: "github.com/maypok86/otter/v2", in: []string{"shared/cache"}, oneFile: true},
-	{path: "github.com/failsafe-go/failsafe-go", in: []string{"shared/gateway", "shared/ddapi"}},
 	{path: "go.etcd.io/bbolt", in: []string{"shared/control/bolt", "shared/outbox/bolt", "shared/limit/bolt"}},
 	{path: "github.com/DataDog/dd-trace-go/v2", in: []string{"shared/telemetry/datadog", "shared/serverless"}},
 	// The Lambda wrapper still starts the first major version of the tracer, so that serverless must silence its log.
@@ -98,7 +96,7 @@ var testLibraries = []string{"github.com/google/go-cmp"}
 // coreLibraries are what the shared packages that are no adapters may need, all dependencies included. It is what keeps
 // them quick to build and to test: no SDK comes in by a detour.
 var coreLibraries = []string{
-	"golang.org/x", "github.com/maypok86/otter/v2", "github.com/failsafe-go/failsafe-go",
+	"golang.org/x", "github.com/maypok86/otter/v2",
 }
 
 // mainLines is the length below which a function's main.go is wiring only. Comments and blank lines are free: they say
