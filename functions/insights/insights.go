@@ -22,6 +22,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -118,14 +119,14 @@ func (f *Function) serve(w http.ResponseWriter, r *http.Request) {
 		analysing.Go(func() {
 			report, err := f.opts.Analysis.Report(ctx, now, window)
 			if doc.Report = &report; err != nil {
-				f.warn(ctx, "parts of the analysis not made", err)
+				f.warn(ctx, fmt.Errorf("analysis: %w", err))
 			}
 		})
 	}
 	doc.Health, err = f.judge(ctx, now, window)
 	analysing.Wait()
 	if err != nil {
-		f.warn(ctx, "metrics not read", err)
+		f.warn(ctx, err)
 		fail(w, r, err)
 		return
 	}
@@ -136,8 +137,9 @@ func (f *Function) serve(w http.ResponseWriter, r *http.Request) {
 	httpjson.Write(w, http.StatusOK, doc)
 }
 
-func (f *Function) warn(ctx context.Context, what string, err error) {
-	f.opts.Telemetry.Logger().WarnContext(ctx, what, slog.String("http.request_id", serverless.RequestID(ctx)),
+// warn logs what could not be read; which part of the answer that is, the error says.
+func (f *Function) warn(ctx context.Context, err error) {
+	f.opts.Telemetry.Logger().WarnContext(ctx, "metrics not read", slog.String("http.request_id", serverless.RequestID(ctx)),
 		slog.String("llm.function", "insights"), slog.String("error.message", err.Error()))
 }
 

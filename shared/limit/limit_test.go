@@ -44,6 +44,14 @@ func admit(t testing.TB, l *limit.Limiter, r limit.Request, usd float64) *limit.
 	return refused
 }
 
+// admitted asks once for web, and must be admitted.
+func admitted(t testing.TB, l *limit.Limiter, usd float64) {
+	t.Helper()
+	if refused := admit(t, l, limit.Request{Caller: "web"}, usd); refused != nil {
+		t.Fatal(refused)
+	}
+}
+
 func TestEachLimitRefusesWithWhatWasExceededAndWhenToComeAgain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		rules    string
@@ -232,9 +240,9 @@ func TestWithoutTheStoreEachInstanceGoesOnAlone(t *testing.T) {
 		counters := &breaking{}
 		one, two := limiter(t, "web:rpm=10", counters), limiter(t, "web:rpm=10", counters)
 		for range 4 {
-			admit(t, one, limit.Request{Caller: "web"}, 0)
+			admitted(t, one, 0)
 		}
-		admit(t, two, limit.Request{Caller: "web"}, 0) // it knows of the four
+		admitted(t, two, 0) // it knows of the four
 		counters.down = true
 		counts := map[*limit.Limiter]int{}
 		failures := 0
@@ -293,7 +301,7 @@ func TestTheDayBeginsAnewAtMidnight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter(t, "web:usd_day=1", &limit.Memory{})
 		time.Sleep(23 * time.Hour)
-		admit(t, l, limit.Request{Caller: "web"}, 1)
+		admitted(t, l, 1)
 		refused := admit(t, l, limit.Request{Caller: "web"}, 0)
 		if refused == nil || refused.RetryAfter != time.Hour {
 			t.Fatalf("got %+v, want a refusal until midnight", refused)
@@ -309,7 +317,7 @@ func TestParseRules(t *testing.T) {
 	for text, want := range map[string]limit.Rules{
 		"":                                     {},
 		"web:rpm=60":                           {"web": {RequestsPerMinute: 60}},
-		" *:rpm=600 ; web:tpm=7,usd_day=2.50;": {"*": {RequestsPerMinute: 600}, "web": {TokensPerMinute: 7, USDPerDay: 2.5}},
+		"*:rpm=600 ; web:tpm=7, usd_day=2.50;": {"*": {RequestsPerMinute: 600}, "web": {TokensPerMinute: 7, USDPerDay: 2.5}},
 	} {
 		got, err := limit.ParseRules(text)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {

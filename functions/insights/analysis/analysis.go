@@ -101,9 +101,9 @@ const (
 func (a *Analyst) Report(ctx context.Context, now time.Time, window time.Duration) (r Report, err error) {
 	r = Report{Anomalies: []Anomaly{}, Watchdog: []Story{}, Remediations: []Verification{}, Unavailable: []string{}}
 	var mu sync.Mutex
-	part := func(make func() error, names ...string) func() {
+	part := func(find func() error, names ...string) func() {
 		return func() {
-			if e := make(); e != nil {
+			if e := find(); e != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				r.Unavailable = append(r.Unavailable, names...)

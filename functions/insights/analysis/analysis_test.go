@@ -41,7 +41,7 @@ type traffic struct {
 func (f *traffic) see(n int, from, to time.Duration, tags string, values map[string]float64) {
 	step := (from - to) / time.Duration(n)
 	parsed := map[string]string{}
-	for _, t := range strings.Fields(tags) {
+	for t := range strings.FieldsSeq(tags) {
 		k, v, _ := strings.Cut(t, ":")
 		parsed[k] = v
 	}
