@@ -53,11 +53,18 @@ func Unmarshal(body []byte, v any) error {
 	if !utf8.Valid(body) {
 		return &Problem{Status: http.StatusBadRequest, Detail: "the body is not valid UTF-8"}
 	}
+	if plainly(body, v) {
+		return validate(v, nil)
+	}
 	members, bad, err := object(body)
 	if err != nil {
 		return &Problem{Status: http.StatusBadRequest, Detail: err.Error()}
 	}
-	bad = append(bad, assign(members, reflect.ValueOf(v).Elem())...)
+	return validate(v, append(bad, assign(members, reflect.ValueOf(v).Elem())...))
+}
+
+// validate asks v what it thinks of itself, unless there is something wrong already, and reports what is wrong.
+func validate(v any, bad []FieldError) error {
 	if val, ok := v.(Validator); ok && len(bad) == 0 {
 		bad = append(bad, val.Validate()...)
 	}
@@ -66,6 +73,62 @@ func Unmarshal(body []byte, v any) error {
 		return &Problem{Status: http.StatusBadRequest, Detail: "the request has fields that are not acceptable", Errors: bad}
 	}
 	return nil
+}
+
+// plainly decodes a body that nothing is wrong with, as most are, in one go. It returns false for any other; then its
+// members are decoded one by one, so that all that is wrong is found.
+func plainly(body []byte, v any) bool {
+	fields := map[string]reflect.Value{}
+	named(reflect.ValueOf(v).Elem(), fields)
+	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) || !known(body, fields) {
+		return false
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if dec.Decode(v) != nil {
+		return false
+	}
+	_, err := dec.Token()
+	return errors.Is(err, io.EOF)
+}
+
+// known is whether each name of the outermost members is that of a field, to the letter, and there once. encoding/json
+// would take one with other capitals, too, and the last of several. The body need not be JSON.
+func known(body []byte, fields map[string]reflect.Value) bool {
+	var seen [32][]byte
+	n, depth, name := 0, 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; c {
+		case '{', '[':
+			depth++
+			name = depth == 1
+		case '}', ']':
+			depth--
+		case ',':
+			name = depth == 1
+		case '"':
+			begin := i + 1
+			for i++; i < len(body) && body[i] != '"'; i++ {
+				if body[i] == '\\' {
+					i++
+				}
+			}
+			if !name {
+				continue
+			}
+			name = false
+			if i >= len(body) || n == len(seen) {
+				return false
+			}
+			text := body[begin:i]
+			if _, ok := fields[string(text)]; !ok || slices.ContainsFunc(seen[:n], func(other []byte) bool { return bytes.Equal(other, text) }) {
+				return false
+			}
+			seen[n] = text
+			n++
+		}
+	}
+	return true
 }
 
 // object splits one JSON object into its members and reports duplicate names.

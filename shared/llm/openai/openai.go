@@ -9,6 +9,7 @@ package openai
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ type Options struct {
 // Model implements llm.Model; it is safe for concurrent use.
 type Model struct {
 	chat     sdk.ChatCompletionService
+	client   sdk.Client
 	provider string
 	// completionTokens is set for OpenAI itself, whose reasoning models refuse max_tokens. Most other servers know nothing
 	// else.
@@ -76,6 +78,7 @@ func New(o Options) (*Model, error) {
 	return &Model{
 		// The service by itself takes these options only; the SDK's client would add what it finds in the environment.
 		chat:             sdk.NewChatCompletionService(opts...),
+		client:           sdk.Client{Options: opts},
 		provider:         cmp.Or(o.Provider, Provider),
 		completionTokens: u.Hostname() == "api.openai.com",
 	}, nil
@@ -84,19 +87,25 @@ func New(o Options) (*Model, error) {
 // Generate implements llm.Model.
 func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, error) {
 	var raw *http.Response
-	c, err := m.chat.New(ctx, m.params(req), option.WithResponseInto(&raw))
+	var body []byte
+	// The SDK's client sends and judges the request. Its types for bodies would cost more than all the rest of it.
+	err := m.client.Execute(ctx, http.MethodPost, "chat/completions", m.wire(req), &body, option.WithResponseInto(&raw))
 	if err != nil {
 		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
 	}
-	if c == nil || len(c.Choices) == 0 {
-		if c != nil && c.JSON.ExtraFields["error"].Raw() != "" {
-			return nil, m.inBand(req, []byte(c.RawJSON()), llm.ProviderFault)
+	var c completion
+	if err := json.Unmarshal(body, &c); err != nil {
+		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
+	}
+	if len(c.Choices) == 0 {
+		if len(c.Error) > 0 && string(c.Error) != "null" {
+			return nil, m.inBand(req, body, llm.ProviderFault)
 		}
 		return nil, &llm.Error{Kind: llm.ProviderFault, Provider: m.provider, Model: req.Model, Err: errors.New("the response holds no choice")}
 	}
 	a := answer{Chunk: llm.Chunk{Model: cmp.Or(c.Model, req.Model), ID: c.ID}}
-	if c.JSON.Usage.Valid() {
-		a.Usage = usage(c.Usage)
+	if c.Usage != nil {
+		a.Usage = c.Usage.usage()
 	}
 	choice := c.Choices[0]
 	a.add(choice.Message.Content, choice.Message.Refusal, cmp.Or(choice.FinishReason, "stop"))

@@ -1,0 +1,82 @@
+package openai
+
+import (
+	"encoding/json"
+
+	sdk "github.com/openai/openai-go/v3"
+
+	"github.com/llm-reliability/control-plane/shared/llm"
+)
+
+// The bodies of a call that is not streamed, as far as they are used. The SDK's own types for them keep every field twice, as a
+// value and as it came, which takes longer than all the rest of a call.
+
+// completion is what is read of a whole answer.
+type completion struct {
+	ID      string `json:"id"`
+	Model   string `json:"model"`
+	Choices []struct {
+		Message struct {
+			Content string `json:"content"`
+			Refusal string `json:"refusal"`
+		} `json:"message"`
+		FinishReason string `json:"finish_reason"`
+	} `json:"choices"`
+	Usage *wireUsage      `json:"usage"`
+	Error json.RawMessage `json:"error"`
+}
+
+type wireUsage struct {
+	Prompt        int64 `json:"prompt_tokens"`
+	Completion    int64 `json:"completion_tokens"`
+	PromptDetails struct {
+		Cached int64 `json:"cached_tokens"`
+	} `json:"prompt_tokens_details"`
+	CompletionDetails struct {
+		Reasoning int64 `json:"reasoning_tokens"`
+	} `json:"completion_tokens_details"`
+}
+
+func (w wireUsage) usage() *llm.Usage {
+	u := sdk.CompletionUsage{PromptTokens: w.Prompt, CompletionTokens: w.Completion}
+	u.PromptTokensDetails.CachedTokens, u.CompletionTokensDetails.ReasoningTokens = w.PromptDetails.Cached, w.CompletionDetails.Reasoning
+	return usage(u)
+}
+
+// wireRequest is the body of a request. It marshals itself only once, so that the SDK does not check the JSON anew.
+type wireRequest struct {
+	Model               string        `json:"model"`
+	Messages            []wireMessage `json:"messages"`
+	MaxTokens           int           `json:"max_tokens,omitempty"`
+	MaxCompletionTokens int           `json:"max_completion_tokens,omitempty"`
+	Temperature         *float64      `json:"temperature,omitempty"`
+	Stop                []string      `json:"stop,omitempty"`
+}
+
+type wireMessage struct {
+	Role    llm.Role `json:"role"`
+	Content string   `json:"content"`
+}
+
+// marshaled is what the SDK sends as it is.
+type marshaled struct{ wireRequest }
+
+// MarshalJSON implements json.Marshaler.
+func (m marshaled) MarshalJSON() ([]byte, error) { return json.Marshal(m.wireRequest) }
+
+func (m *Model) wire(req llm.Request) marshaled {
+	w := wireRequest{Model: req.Model, Messages: make([]wireMessage, len(req.Messages)), Temperature: req.Temperature, Stop: req.Stop}
+	for i, msg := range req.Messages {
+		role := msg.Role
+		if role != llm.System && role != llm.Assistant {
+			role = llm.User
+		}
+		w.Messages[i] = wireMessage{role, msg.Content}
+	}
+	if m.completionTokens {
+		w.MaxCompletionTokens = req.MaxTokens
+	} else {
+		w.MaxTokens = req.MaxTokens
+	}
+	return marshaled{w}
+}
