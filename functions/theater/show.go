@@ -210,42 +210,42 @@ func OverrideEntries(overrides []control.Override, now time.Time) []Entry {
 			continue
 		}
 		out = append(out, Entry{
-			ID: o.ID + "#start", At: o.Start, Kind: KindOverride, Title: effect(o), Why: reason(o.Source), Monitor: o.Source.Monitor,
+			ID: o.ID + "#start", At: o.Start, Kind: KindOverride, Title: Effect(o), Why: Reason(o.Source), Monitor: o.Source.Monitor,
 		})
 		switch {
 		case o.Ended != nil && !o.Ended.At.After(now):
 			out = append(out, Entry{
-				ID: o.ID + "#end", At: o.Ended.At, Kind: KindRevert, Title: "Override ended: " + effect(o),
-				Why: strings.TrimSuffix(o.Ended.Cause+": "+reason(o.Ended.Source), ": "), Monitor: o.Ended.Source.Monitor,
+				ID: o.ID + "#end", At: o.Ended.At, Kind: KindRevert, Title: "Ended: " + Effect(o),
+				Why: strings.TrimSuffix(o.Ended.Cause+": "+Reason(o.Ended.Source), ": "), Monitor: o.Ended.Source.Monitor,
 			})
 		case o.Ended == nil && !o.End.After(now):
-			out = append(out, Entry{ID: o.ID + "#end", At: o.End, Kind: KindExpired, Title: "Override ran out: " + effect(o), Why: "its time was over", Monitor: o.Source.Monitor})
+			out = append(out, Entry{ID: o.ID + "#end", At: o.End, Kind: KindExpired, Title: "Ran out: " + Effect(o), Why: "its time was over", Monitor: o.Source.Monitor})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Entry) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) })
 	return out
 }
 
-// effect says in a line what an override does, and to whom.
-func effect(o control.Override) string {
+// Effect says in a line what an override does, and to whom.
+func Effect(o control.Override) string {
 	p := o.Params
 	var what string
 	switch o.Action {
 	case control.SwitchModel:
-		what = "model " + p.Model
+		what = "Model " + p.Model
 		if p.Percent != 0 && p.Percent != 100 {
 			what += fmt.Sprintf(" for %d %%", p.Percent)
 		}
 	case control.EnableCache:
-		what = "answer repeats from the cache"
+		what = "Answer repeats from the cache"
 	case control.Route:
-		what = "route by " + p.Strategy
+		what = "Route by " + p.Strategy
 	case control.Limit:
-		what = "limits"
+		what = "Limits"
 	case control.Failover:
-		what = "avoid provider " + p.Provider
+		what = "Avoid provider " + p.Provider
 	case control.Freeze:
-		what = "refuse automatic actions"
+		what = "Refuse automatic actions"
 	default:
 		what = string(o.Action)
 	}
@@ -261,7 +261,8 @@ func effect(o control.Override) string {
 	return what + ", for " + strings.Join(scope, " ")
 }
 
-func reason(s control.Source) string {
+// Reason says in a line who asked for an override, and why.
+func Reason(s control.Source) string {
 	who := cmp.Or(s.Operator, s.Monitor)
 	switch {
 	case who == "":

@@ -37,6 +37,7 @@ func (s *Stack) datadogAPI() (http.Handler, error) {
 	mux.Handle("POST /api/v2/query/", queries)
 	mux.Handle("POST /api/v2/events/search", queries)
 	mux.Handle("/api/v2/rum", s.RUM)
+	mux.HandleFunc("GET /api/rum", s.RUM.Show)
 	mux.Handle("/", s.Datadog.API())
 	return mux, nil
 }

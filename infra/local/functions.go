@@ -44,6 +44,7 @@ type functions struct {
 	getenv        func(string) string
 	speed         float64
 	stateDir      string
+	traffic       bool
 }
 
 // handler returns every function behind one address, each at its own routes. GET /health asks all of them.

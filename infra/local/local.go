@@ -52,6 +52,9 @@ type Options struct {
 	Speed float64
 	// Getenv names the model backends, as for the deployed functions; nil is the embedded model.
 	Getenv func(string) string
+	// Traffic has made-up users ask healthy questions all the time, so that there is something to see. Models that cost money get
+	// none of it; there the users come only with a scenario.
+	Traffic bool
 }
 
 // Stack is a running system.
@@ -298,7 +301,7 @@ func (s *Stack) assemble(ctx context.Context, opts Options, sink telemetry.Sink,
 	if err != nil {
 		return err
 	}
-	f := functions{stack: s, sink: sink, store: store, keys: keys, secrets: secrets, getenv: opts.Getenv, speed: max(opts.Speed, 1), stateDir: opts.StateDir}
+	f := functions{stack: s, sink: sink, store: store, keys: keys, secrets: secrets, getenv: opts.Getenv, speed: max(opts.Speed, 1), stateDir: opts.StateDir, traffic: opts.Traffic}
 	if f.getenv == nil {
 		f.getenv = func(string) string { return "" }
 	}

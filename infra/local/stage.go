@@ -19,12 +19,14 @@ const (
 	maxKept    = 50
 )
 
-// stage plays the demo's scenarios on this stack, one at a time, for the theater. Its users come with the first scenario, and go
-// some time after the last.
+// stage plays the demo's scenarios on this stack, one at a time, for the theater. Its users are always there where that is wanted;
+// otherwise they come with the first scenario, and go some time after the last.
 type stage struct {
 	stack *Stack
-	feed  *feed
-	asked chan string
+	// steady is whether the users are always there.
+	steady bool
+	feed   *feed
+	asked  chan string
 
 	mu sync.Mutex
 	// played are in the order in which they were asked for.
@@ -33,8 +35,8 @@ type stage struct {
 
 var _ theater.Stage = (*stage)(nil)
 
-func newStage(s *Stack, f *feed) *stage {
-	return &stage{stack: s, feed: f, asked: make(chan string, maxWaiting+1)}
+func newStage(s *Stack, f *feed, steady bool) *stage {
+	return &stage{stack: s, steady: steady, feed: f, asked: make(chan string, maxWaiting+1)}
 }
 
 // Scenarios implements theater.Stage.
@@ -116,46 +118,57 @@ func (s *stage) change(key string, f func(*theater.Performance)) {
 
 // run plays what is asked for until ctx ends.
 func (s *stage) run(ctx context.Context) {
+	if s.steady {
+		s.session(ctx)
+		return
+	}
 	for {
 		select {
 		case key := <-s.asked:
-			s.session(ctx, key)
+			s.asked <- key
+			s.session(ctx)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// session plays a scenario, and all that are asked for while its users stay.
-func (s *stage) session(ctx context.Context, key string) {
+// session plays all that is asked for while its users stay.
+func (s *stage) session(ctx context.Context) {
 	opts := demo.Options{
 		HTTP: s.stack.HTTP, URL: s.stack.URL, APIKey: s.stack.APIKey, ControlSecret: s.stack.ControlSecret,
 		Datadog: s.stack.Datadog, Clock: s.stack.Clock, Faults: s.stack.Faults, Document: controlplane.License(), Emit: s.feed.tell,
 	}
 	opts.Traffic = demo.NewTraffic(opts)
-	within, cancel := context.WithCancel(ctx)
+	within, leave := context.WithCancel(ctx)
 	var users sync.WaitGroup
 	users.Go(func() { opts.Traffic.Run(within) })
 	defer users.Wait()
-	defer cancel()
+	defer leave()
 	for {
-		s.play(ctx, opts, key)
-		leaving, stop := context.WithCancel(ctx)
-		gone := make(chan struct{})
-		users.Go(func() {
-			defer close(gone)
-			// It ends by the clock, or since somebody asked for more; both are no failure.
-			_ = s.stack.Clock.Wait(leaving, linger)
-		})
 		select {
-		case key = <-s.asked:
-			stop()
-			<-gone
-		case <-gone:
-			stop()
+		case key := <-s.asked:
+			s.play(ctx, opts, key)
+		case <-s.bored(within, &users):
+			return
+		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// bored is closed when the users have stayed long enough after what was played; never where they are always there.
+func (s *stage) bored(ctx context.Context, users *sync.WaitGroup) <-chan struct{} {
+	if s.steady {
+		return nil
+	}
+	gone := make(chan struct{})
+	users.Go(func() {
+		if s.stack.Clock.Wait(ctx, linger) == nil {
+			close(gone)
+		}
+	})
+	return gone
 }
 
 func (s *stage) play(ctx context.Context, opts demo.Options, key string) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/llm-reliability/control-plane/infra/local/demo"
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/env"
+	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 )
 
 const (
@@ -43,7 +45,8 @@ func (f functions) theater() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	playing := newStage(f.stack, source)
+	free := !slices.ContainsFunc(f.stack.Providers, func(name string) bool { return name != embedded.Provider })
+	playing := newStage(f.stack, source, f.traffic && free)
 	done := make(chan struct{})
 	opts := theater.Options{
 		Source: source, Stage: playing, RemediationURL: f.stack.URL, QAURL: f.stack.URL, HTTP: f.stack.HTTP,
@@ -139,7 +142,7 @@ func (f *feed) tell(l demo.Line) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.catchUp()
+	f.catchUp(nil)
 	f.add(e)
 }
 
@@ -153,14 +156,26 @@ func (f *feed) add(e theater.Entry) {
 	}
 }
 
-// catchUp takes in the stand-in's timeline; f.mu is held.
-func (f *feed) catchUp() {
-	fresh := f.stack.Datadog.TimelineFrom(f.told)
-	f.told += len(fresh)
-	for _, e := range fresh {
+// catchUp takes in the stand-in's timeline, and what overrides did, in the order of their times; f.mu is held.
+func (f *feed) catchUp(overrides []control.Override) {
+	timeline := f.stack.Datadog.TimelineFrom(f.told)
+	f.told += len(timeline)
+	var fresh []theater.Entry
+	for _, e := range timeline {
 		if entry, ok := entryOf(e); ok {
-			f.add(entry)
+			fresh = append(fresh, entry)
 		}
+	}
+	for _, e := range theater.OverrideEntries(overrides, time.Now()) {
+		if !f.seen[e.ID] {
+			f.seen[e.ID] = true
+			e.At = f.stack.Clock.Standing(e.At)
+			fresh = append(fresh, e)
+		}
+	}
+	slices.SortStableFunc(fresh, func(a, b theater.Entry) int { return a.At.Compare(b.At) })
+	for _, e := range fresh {
+		f.add(e)
 	}
 }
 
@@ -169,22 +184,18 @@ func (f *feed) Entries(ctx context.Context, after string) ([]theater.Entry, erro
 	state, err := f.store.State(ctx, time.Now().Add(-pastOverrides))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.catchUp()
-	if err == nil {
-		for _, e := range theater.OverrideEntries(state.Overrides, time.Now()) {
-			if !f.seen[e.ID] {
-				f.seen[e.ID] = true
-				e.At = f.stack.Clock.Standing(e.At)
-				f.add(e)
-			}
-		}
+	f.catchUp(state.Overrides)
+	return slices.Clone(f.entries[f.after(after):]), err
+}
+
+// after is where the entries go on after the one with an ID; where the latest begin when there is none. f.mu is held.
+func (f *feed) after(id string) int {
+	text, ours := strings.CutPrefix(id, f.boot+".")
+	n, err := strconv.Atoi(text)
+	if !ours || err != nil || n < f.dropped || n > f.dropped+len(f.entries) {
+		return max(0, len(f.entries)-latest)
 	}
-	begin := max(0, len(f.entries)-latest)
-	var n int
-	if _, scanErr := fmt.Sscanf(strings.TrimPrefix(after, f.boot+"."), "%d", &n); scanErr == nil && strings.HasPrefix(after, f.boot+".") && n >= f.dropped && n <= f.dropped+len(f.entries) {
-		begin = n - f.dropped
-	}
-	return slices.Clone(f.entries[begin:]), err
+	return n - f.dropped
 }
 
 // State implements theater.Source.
@@ -408,14 +419,24 @@ func entryOf(e ddfake.Entry) (theater.Entry, bool) {
 	case ddfake.KindWorkflowStep:
 		out.Kind, out.Title, out.Why = theater.KindStep, strings.ReplaceAll(e.Step, "_", " "), stepWhy(e)
 	case ddfake.KindIncident, ddfake.KindIncidentUpdate:
-		out.Kind, out.Title = theater.KindIncident, "Incident "+e.Text
-		out.Why = cmp.Or(because(e), detail("cell"))
+		out.Kind = theater.KindIncident
+		number, text, _ := strings.Cut(e.Text, " ")
+		out.Title, out.Why = "Incident "+number+" is open", text
+		if e.Kind == ddfake.KindIncidentUpdate {
+			out.Title = "Incident " + number + ": a line on its timeline"
+		}
+		if !strings.HasPrefix(number, "#") {
+			out.Title, out.Why = "Incident "+e.Text+" is open", because(e)
+		}
 	case ddfake.KindPage:
 		out.Kind, out.Title, out.Why = theater.KindPage, "Page: "+e.Text, because(e)
 	case ddfake.KindPageResolved:
 		out.Kind, out.Title, out.Why = theater.KindResolved, "Page resolved: "+e.Text, because(e)
 	case ddfake.KindNotification:
-		out.Kind, out.Title, out.Why = theater.KindNotification, e.Text, because(e)
+		out.Kind, out.Title, out.Why = theater.KindNotification, "Notified: "+e.Text, because(e)
+		if channel, text, found := strings.Cut(e.Text, ": "); found {
+			out.Title, out.Why = "Message to "+channel, text
+		}
 	case ddfake.KindDeliveryFailure:
 		out.Kind, out.Why = theater.KindFailure, because(e)
 	default:
@@ -456,7 +477,7 @@ func stepWhy(e ddfake.Entry) string {
 	if e.Status != "success" {
 		return e.Text
 	}
-	if _, branch, found := strings.Cut(e.Text, " → "); found {
+	if _, branch, found := strings.Cut(e.Text, " → "); found && branch != "main" {
 		return "the answer is " + branch
 	}
 	inputs, err := json.Marshal(e.Detail["inputs"])

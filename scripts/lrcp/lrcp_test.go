@@ -23,7 +23,7 @@ func TestLinesWorkWhenPasted(t *testing.T) {
 		}
 	}()
 	ran := 0
-	for line := range strings.SplitSeq(welcome(stack), "\n") {
+	for line := range strings.SplitSeq(welcome(stack, "", true), "\n") {
 		line = strings.TrimSpace(line)
 		if !strings.HasPrefix(line, "curl ") {
 			continue

@@ -20,6 +20,7 @@ type commands struct {
 	Assets  assetsCommand  `cmd:"" help:"The Datadog assets: validate, test, plan, apply, destroy, drift, import."`
 	Deploy  deployCommand  `cmd:"" help:"The functions and the assets, to a cloud: lambda or cloudrun."`
 	Demo    demoCommand    `cmd:"" help:"Play the failures and their remedies, and say whether every loop closed and reverted."`
+	Status  statusCommand  `cmd:"" help:"What is in force, what fired, and what it cost, on a running stack."`
 	Package packageCommand `cmd:"" help:"Build the zips of the functions for Lambda, twice the same bytes, and package serverless.yml without credentials."`
 }
 

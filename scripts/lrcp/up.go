@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/llm-reliability/control-plane/functions/theater"
 	"github.com/llm-reliability/control-plane/infra/local"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
 )
@@ -18,16 +22,24 @@ type upCommand struct {
 	Listen  string  `help:"Address of the functions." default:"127.0.0.1:8080"`
 	Datadog string  `help:"Address of the stand-in for Datadog." default:"127.0.0.1:8081"`
 	State   string  `help:"Directory of the control state." default:".state"`
-	Speed   float64 `help:"How many times faster than the wall clock the stand-in's clock runs." default:"1"`
+	Speed   float64 `help:"How many times faster than the wall clock the stand-in's clock runs." default:"60"`
+	Traffic bool    `help:"Made-up users ask healthy questions all the time, where models cost nothing." default:"true" negatable:""`
+	Open    bool    `help:"Open the Failure Theater in the browser."`
 }
 
 // Run implements the command.
 func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
-	stack, err := local.Start(ctx, local.Options{Listen: c.Listen, DatadogListen: c.Datadog, StateDir: c.State, Speed: c.Speed, Getenv: os.Getenv})
+	stack, err := local.Start(ctx, local.Options{Listen: c.Listen, DatadogListen: c.Datadog, StateDir: c.State, Speed: c.Speed, Getenv: os.Getenv, Traffic: c.Traffic})
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(out, welcome(stack))
+	page := stack.URL + "/#key=" + url.QueryEscape(stack.ControlSecret)
+	fmt.Fprint(out, welcome(stack, page, theater.Built()))
+	if c.Open {
+		if err := browse(ctx, page); err != nil {
+			fmt.Fprintln(out, "the browser could not be opened:", err)
+		}
+	}
 	<-ctx.Done()
 	fmt.Fprintln(out, "\nstopping")
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -36,9 +48,14 @@ func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
 }
 
 // welcome says where everything is, with a line to paste for each function.
-func welcome(s *local.Stack) string {
+func welcome(s *local.Stack, page string, built bool) string {
+	note := "(open it: failures on one click, and the loop that remedies them)"
+	if !built {
+		note = "(the page is not built: it needs Node 20.19 or later; the address says how)"
+	}
 	return fmt.Sprintf(`LLM Reliability Control Plane, on this machine
 
+  Failure Theater      %[8]s   %[9]s
   functions            %[1]s
   stand-in for Datadog %[2]s   (open it: monitors, timeline, workflow runs, spans)
   models               %[5]s
@@ -65,6 +82,9 @@ Try:
   # diagnosis: is the provider up
   curl -sS -X POST %[1]s/diagnosis/provider -H 'Authorization: Bearer %[4]s'
 
+  # what is in force, what fired, what it cost
+  bin/lrcp status --url %[1]s --secret %[4]s
+
   # insights: the health score and its parts, once there was traffic
   curl -sS %[1]s/insights -H 'Authorization: Bearer %[4]s'
 
@@ -75,7 +95,22 @@ Try:
   curl -sS '%[2]s/api/v1/monitor?monitor_tags=team:llm-platform' -H 'DD-API-KEY: %[6]s' -H 'DD-APPLICATION-KEY: %[7]s'
 
 Ctrl-C stops.
-`, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret, models(s.Providers), s.DatadogAPIKey, s.DatadogAppKey)
+`, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret, models(s.Providers), s.DatadogAPIKey, s.DatadogAppKey, page, note)
+}
+
+// browse opens an address in the browser of whoever is at the terminal.
+func browse(ctx context.Context, address string) error {
+	name, args := "xdg-open", []string{address}
+	switch runtime.GOOS {
+	case "darwin":
+		name = "open"
+	case "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", address}
+	}
+	if err := exec.CommandContext(ctx, name, args...).Run(); err != nil {
+		return fmt.Errorf("run %s: %w", name, err)
+	}
+	return nil
 }
 
 // models names the providers on the route, and says what the embedded one is.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -137,6 +138,8 @@ const (
 	patience = 40 * time.Minute
 	// look is the time between two looks at the timeline.
 	look = 5 * time.Second
+	// people is how long a failure lasts that no override remedies, once people were called.
+	people = 4 * time.Minute
 )
 
 func (p *play) run(ctx context.Context) (err error) {
@@ -224,7 +227,7 @@ func (p *play) fail(ctx context.Context, traffic *Traffic) (err error) {
 	}
 	p.alertAt = alert.At
 	p.outcome.Detected = alert.At.Sub(faultAt)
-	p.reachEntry("alert", alert, alert.Text)
+	p.reachEntry("alert", alert, p.verdict(alert))
 	return nil
 }
 
@@ -252,13 +255,14 @@ func (p *play) close(ctx context.Context) (err error) {
 		}
 		p.reachEntry("override", incident, "incident "+incident.Text+"; page for "+page.Text)
 		p.outcome.Closed = true
-		return nil
+		// People take their time, too.
+		return p.Clock.Wait(ctx, people)
 	}
 	if p.outcome.Override, err = p.override(ctx, func(o control.Override) bool { return o.Action == p.action && o.Active(time.Now()) }); err != nil {
 		return err
 	}
 	o := p.outcome.Override
-	p.reach("override", p.Clock.Standing(o.Start), string(o.Action)+", until "+o.End.Format(time.TimeOnly))
+	p.reach("override", p.Clock.Standing(o.Start), fmt.Sprintf("%s, for %s at most", does(*o), strings.TrimSuffix(o.End.Sub(o.Start).Round(time.Second).String(), "0s")))
 	if p.outcome.Under, err = p.sampleUnder(ctx); err != nil {
 		return err
 	}
@@ -280,7 +284,7 @@ func (p *play) revert(ctx context.Context, traffic *Traffic) (err error) {
 		return err
 	}
 	p.outcome.Recovered = max(0, recovery.At.Sub(clearAt))
-	p.reachEntry("recovered", recovery, recovery.Text)
+	p.reachEntry("recovered", recovery, p.verdict(recovery))
 	var done ddfake.Entry
 	if p.workflow != "" {
 		done, err = p.awaitWorkflow(ctx)
@@ -329,6 +333,31 @@ func (p *play) restored(ctx context.Context) (err error) {
 		return fmt.Errorf("after the revert the route is %s, not %s", got, want)
 	}
 	return nil
+}
+
+// does says what the override of a scenario does.
+func does(o control.Override) string {
+	switch o.Action {
+	case control.SwitchModel:
+		return "the model " + o.Params.Model
+	case control.EnableCache:
+		return "repeats answered from the cache"
+	}
+	return string(o.Action)
+}
+
+// verdict says what a monitor saw.
+func (p *play) verdict(e ddfake.Entry) string {
+	text := p.monitor + ": " + e.To
+	if p.group != "*" {
+		text += " for " + strings.TrimPrefix(p.group, "function:")
+	}
+	value, okV := e.Detail["value"].(string)
+	threshold, okT := e.Detail["threshold"].(string)
+	if okV && okT && value != "NaN" && threshold != "NaN" {
+		text += fmt.Sprintf(", %s where %s is the threshold", value, threshold)
+	}
+	return text
 }
 
 // reach records a phase.

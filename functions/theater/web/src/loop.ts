@@ -99,6 +99,7 @@ export class Loop {
       if (station.key === 'fault' && reached.has('cleared')) what = `${what}; over at ${time(reached.get('cleared')?.at ?? '')}`;
       text(e.name, people && station.key === 'override' ? 'Incident and page' : people && station.key === 'reverted' ? 'Page resolved' : station.name);
       text(e.when, when);
+      what = what.charAt(0).toUpperCase() + what.slice(1);
       text(e.what, what);
       attribute(e.what, 'title', what);
       attribute(e.item, 'data-state', state);

@@ -26,9 +26,20 @@ export async function startRUM(config: Config): Promise<void> {
     trackResources: true,
     trackLongTasks: true,
     defaultPrivacyLevel: 'mask-user-input',
+    // The browser remembers the address that the page was opened with, and that may have held the secret.
+    beforeSend: (event) => {
+      event.view.url = bare(event.view.url);
+      if (event.view.referrer) event.view.referrer = bare(event.view.referrer);
+      if (event.type === 'resource') event.resource.url = bare(event.resource.url);
+      return true;
+    },
     allowedTracingUrls: [{ match: location.origin, propagatorTypes: ['datadog', 'tracecontext'] }],
   });
   reporter = datadogRum;
+}
+
+function bare(url: string): string {
+  return url.split('#', 1)[0] ?? '';
 }
 
 export function reportAction(name: string, context: Record<string, string> = {}): void {

@@ -188,7 +188,7 @@ export class TimelineView {
     steps.addEventListener('change', () => this.list.classList.toggle('nosteps', !steps.checked));
     byID('timeline').append(
       h('div', { class: 'head' }, h('h2', { id: 'timeline-title' }, 'What happens, and why'), h('label', { class: 'check' }, steps, 'Workflow steps')),
-      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-labelledby': 'timeline-title' }, this.list, this.empty),
+      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Entries, newest first' }, this.list, this.empty),
     );
   }
 
@@ -240,7 +240,8 @@ export class AskView {
       event.preventDefault();
       void this.ask();
     });
-    root.append(h('h2', { id: 'ask-title' }, 'Ask it something'), h('p', { class: 'note' }, 'The answer comes by the same path as every request, under the overrides in force.'), form, this.result);
+    root.append(h('h2', { id: 'ask-title' }, 'Ask it something'), h('p', { class: 'note' }, 'The answer comes by the same path as every request, under the overrides in force.'), h('div', { class: 'sides' }, form, this.result));
+    this.result.append(h('p', { class: 'empty' }, 'The answer appears here, with its model, cost, quality and trace.'));
   }
 
   private async ask(): Promise<void> {

@@ -32,16 +32,16 @@ const (
 // Event is one event, as far as it is looked at.
 type Event struct {
 	// Type is session, view, action, resource, error, long_task or vital.
-	Type        string
-	At          time.Time
-	Application string
-	Session     string
+	Type        string    `json:"type"`
+	At          time.Time `json:"at"`
+	Application string    `json:"application"`
+	Session     string    `json:"session"`
 	// Name is that of an action or a view, the URL of a resource, or the message of an error.
-	Name string
+	Name string `json:"name"`
 	// TraceID is that of the request that a resource is about.
-	TraceID string
+	TraceID string `json:"trace_id,omitempty"`
 	// Raw is the event as it came.
-	Raw json.RawMessage
+	Raw json.RawMessage `json:"raw"`
 }
 
 // Intake takes events in. It is safe for concurrent use.
@@ -77,6 +77,13 @@ func (in *Intake) Refused() map[string]int {
 		out[reason] = n
 	}
 	return out
+}
+
+// Show answers with what was taken and refused, for people and tests.
+func (in *Intake) Show(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	// A client that is gone needs no answer.
+	_ = json.NewEncoder(w).Encode(map[string]any{"events": in.Events(), "refused": in.Refused()})
 }
 
 // ServeHTTP takes a batch, of any origin: it comes from pages.
