@@ -169,21 +169,19 @@ type scanner struct {
 	words   [sentence]class
 	n       int
 	// seen is the union of words.
-	seen         class
-	sentences    int
-	total        int
-	yous, caps   int
-	letters      int
-	singles      int
-	dangers      int
-	jailbreaks   int
-	machines     int
-	overrides    int
-	commands     int
-	colon        bool
-	last         uint32
-	afterColon   bool
-	quotedOrders bool
+	seen       class
+	sentences  int
+	total      int
+	yous, caps int
+	letters    int
+	singles    int
+	dangers    int
+	jailbreaks int
+	machines   int
+	overrides  int
+	commands   int
+	colon      bool
+	last       uint32
 }
 
 // set marks a feature of a rule.

@@ -59,7 +59,7 @@ func words() map[class]string {
 		overrule circumvent ignoriere ignorieren vergiss vergesse missachte ignora ignorar ignore ignorez oublie oubliez olvida olvide olvidar esquece
 		esqueça dimentica ignoruj zapomnij negeer vergeet игнорируй игнорируйте забудь забудьте 忽略 无视 忘记 忘掉 無視 忘れ 忽视`,
 		prior: `previous previously prior above earlier preceding foregoing initial initially original before existing past former beginning given received so-far
-		vorherigen vorherige vorigen davor obigen bisherigen anteriores anterior previas previos précédentes précédents précédente precedenti precedente
+		vorherigen vorherige vorigen davor obigen bisherigen anteriores anterior previas précédentes précédents précédente precedenti precedente
 		poprzednie vorige предыдущие предыдущих 之前 以上 上述 先前 前述`,
 		instructions: `instruction instructions prompt prompts rule rules directive directives guideline guidelines guardrail guardrails order orders command commands
 		programming programmed constraints assignment assignments anweisungen anweisung befehle regeln aufgaben aufgabe instrucciones instrucción reglas órdenes
