@@ -49,6 +49,16 @@ func All() []Route {
 		{"probe", http.MethodPost, "/probe", Control},
 		{"qa", http.MethodPost, "/qa", APIKey},
 		{"remediation", http.MethodGet, "/remediation", Control},
+		{"theater", http.MethodGet, "/", Open},
+		{"theater", http.MethodGet, "/theater/config", Open},
+		{"theater", http.MethodGet, "/theater/events", Control},
+		{"theater", http.MethodGet, "/theater/state", Control},
+		{"theater", http.MethodPost, "/theater/ask", Control},
+		{"theater", http.MethodPost, "/theater/revert", Control},
+	}
+	// They are those of infra/local, the only stage that there is.
+	for _, scenario := range []string{"cost", "latency", "quality", "errors", "injection"} {
+		all = append(all, Route{"theater", http.MethodPost, "/theater/scenarios/" + scenario, Control})
 	}
 	for _, action := range remediation.Actions() {
 		all = append(all, Route{"remediation", http.MethodPost, "/remediation/" + string(action), Control})

@@ -22,7 +22,7 @@ func ExampleFind() {
 
 func TestEveryFunctionHasItsHealthAndNoRouteStandsTwice(t *testing.T) {
 	all := routes.All()
-	want := []string{"completion", "diagnosis", "escalation", "insights", "probe", "qa", "remediation"}
+	want := []string{"completion", "diagnosis", "escalation", "insights", "probe", "qa", "remediation", "theater"}
 	if diff := cmp.Diff(want, routes.Functions()); diff != "" {
 		t.Errorf("functions (-want +got):\n%s", diff)
 	}

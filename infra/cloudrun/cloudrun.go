@@ -83,6 +83,8 @@ var variables = map[string]string{
 	"escalation_team":       "LRCP_ESCALATION_TEAM",
 	"insights_window":       "LRCP_INSIGHTS_WINDOW",
 	"status_feed":           "LRCP_STATUS_FEED",
+	"rum_application_id":    "DD_RUM_APPLICATION_ID",
+	"rum_client_token":      "DD_RUM_CLIENT_TOKEN",
 	"capture_content":       "LLM_CAPTURE_CONTENT",
 	"log_level":             "LRCP_LOG_LEVEL",
 }

@@ -277,7 +277,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 	}{
 		"another version is another revision of every function": {
 			change: []setting{param("version", "1.4.1")},
-			want:   all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe"),
+			want:   all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater"),
 		},
 		"what one function is made from": {
 			source: map[string]string{"functions/probe/cmd/main.go": "package main\n\nfunc main() { println() }\n"},
@@ -298,7 +298,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 		},
 		"a secret without a version that is enabled": {
 			project: func(p *project) { p.secrets["lrcp-prod-probe-api-key"] = []string{"DESTROYED"} },
-			want:    []string{"update secret lrcp-prod-probe-api-key", "update service lrcp-prod-probe"},
+			want:    []string{"update secret lrcp-prod-probe-api-key", "update service lrcp-prod-probe", "update service lrcp-prod-theater"},
 		},
 		"a revision that never became ready": {
 			project: func(p *project) {
@@ -349,7 +349,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 			want: slices.Concat([]string{"create secret lrcp-prod-openai-api-key"},
 				all("create role secretmanager.secretAccessor for %s on secret lrcp-prod-openai-api-key", "qa", "completion", "diagnosis"),
 				[]string{"delete roles that are not needed"},
-				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe")),
+				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater")),
 		},
 	}
 	shared := repository(t)

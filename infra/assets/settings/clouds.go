@@ -78,6 +78,8 @@ func functionKeys() []Key {
 		{"shared_cache", "on or off"},
 		{"capture_content", "none, truncated or full"},
 		{"log_level", "level of log lines"},
+		{"rum_application_id", "RUM application that the theater's page reports to"},
+		{"rum_client_token", "its client token, which every visitor's browser sees"},
 		{"genai_location", "location that genai calls"},
 		{"gemini_model_economy", "model of a tier"},
 		{"gemini_model_standard", "model of a tier"},

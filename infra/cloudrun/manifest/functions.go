@@ -111,6 +111,11 @@ func Functions() []Function {
 			// It waits for several answers of the data functions.
 			Timeout: 110 * time.Second, Concurrency: 5, MaxInstances: 2,
 		},
+		{
+			Name: "theater", secrets: []Secret{controlSecrets, probeAPIKey},
+			// Who watches holds a request open.
+			Timeout: 60 * time.Second, Concurrency: 40, MaxInstances: 2,
+		},
 	}
 }
 
@@ -264,6 +269,9 @@ func (s Settings) env(f Function) []EnvVar {
 		}
 	case "probe":
 		v["LRCP_PROBE_QA_URL"], v["LRCP_PROBE_COMPLETION_URL"] = s.URL("qa"), s.URL("completion")
+	case "theater":
+		v["LRCP_THEATER_INSIGHTS_URL"], v["LRCP_THEATER_REMEDIATION_URL"] = s.URL("insights"), s.URL("remediation")
+		v["LRCP_THEATER_QA_URL"] = s.URL("qa")
 	case "insights":
 		v["LRCP_REMEDIATION_URL"] = s.URL("remediation")
 	}
@@ -285,6 +293,10 @@ func variables(v map[string]string) []EnvVar {
 
 // holdsSecret is whether a variable of this name should come from Secret Manager.
 func holdsSecret(name string) bool {
+	if name == "DD_RUM_CLIENT_TOKEN" {
+		// Every visitor's browser gets it.
+		return false
+	}
 	return slices.ContainsFunc([]string{"_KEY", "_KEYS", "_SECRET", "_SECRETS", "_TOKEN", "_PASSWORD"}, func(end string) bool {
 		return strings.HasSuffix(name, end)
 	})

@@ -211,6 +211,9 @@ func (c *checker) environment(f contract, id string, env map[string]any) {
 	c.called(id, "LRCP_PROBE_QA_URL", "Qa", value)
 	c.called(id, "LRCP_PROBE_COMPLETION_URL", "Completion", value)
 	c.called(id, "LRCP_REMEDIATION_URL", "Remediation", value)
+	c.called(id, "LRCP_THEATER_INSIGHTS_URL", "Insights", value)
+	c.called(id, "LRCP_THEATER_REMEDIATION_URL", "Remediation", value)
+	c.called(id, "LRCP_THEATER_QA_URL", "Qa", value)
 	if providers := value("LRCP_PROVIDER"); providers != "" {
 		c.provider(id, strings.Split(providers, ","), value)
 	}

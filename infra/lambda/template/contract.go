@@ -96,6 +96,11 @@ func contracts() []contract {
 			},
 			table: slices.Concat(readControl, writeControl),
 		},
+		{
+			name: "theater", control: true, url: true,
+			required: with(control, "LRCP_THEATER_INSIGHTS_URL", "LRCP_THEATER_REMEDIATION_URL", "LRCP_THEATER_QA_URL", "LRCP_PROBE_API_KEY_SECRET_ARN"),
+			optional: []string{"DD_RUM_APPLICATION_ID", "DD_RUM_CLIENT_TOKEN"},
+		},
 	}
 }
 

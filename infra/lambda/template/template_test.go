@@ -299,6 +299,7 @@ func testEachRule(t *testing.T, data []byte) {
 				"DiagnosisLambdaFunction: reserves no executions, but ProbeLambdaFunction does", "EscalationLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
 				"InsightsLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
 				"ProbeLambdaFunction: reserves 0 executions: it could never run", "RemediationLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
+				"TheaterLambdaFunction: reserves no executions, but ProbeLambdaFunction does",
 			},
 		},
 
