@@ -87,13 +87,24 @@ func agentTransport() *http.Transport {
 	}
 }
 
+// In the background, datagrams are as large as the agent reads by default, and metrics wait no longer than the agent would let
+// them.
+const (
+	backgroundBytes = 8192
+	backgroundDelay = time.Second
+)
+
 func (s *Sink) startStatsd(ctx context.Context) {
 	conn, err := new(net.Dialer).DialContext(ctx, "udp", s.config.StatsdAddr)
 	if err == nil {
 		s.conn = conn
-		s.statsd, err = dogstatsd.New(dogstatsd.Options{Writer: conn, Tags: []string{
+		opts := dogstatsd.Options{Writer: conn, Tags: []string{
 			"service:" + s.config.Service, "env:" + s.config.Env, "version:" + s.config.Version,
-		}})
+		}}
+		if s.background() {
+			opts.MaxBytes, opts.Delay = backgroundBytes, backgroundDelay
+		}
+		s.statsd, err = dogstatsd.New(opts)
 	}
 	if err != nil {
 		s.config.Logger.WarnContext(ctx, "DogStatsD can't be reached: metrics and events are not sent", slog.String("error.message", err.Error()))
@@ -121,6 +132,9 @@ func (s *Sink) TracerOptions() []tracer.StartOption {
 func (s *Sink) Close(ctx context.Context) error {
 	err := s.Flush(ctx)
 	if s.background() {
+		if s.statsd != nil {
+			s.statsd.Flush()
+		}
 		err = s.acknowledged(ctx)
 	}
 	if s.config.Enabled && !s.config.StartedByWrapper {
@@ -234,17 +248,17 @@ var errPaused = errors.New("the agent does not answer: flush put off")
 // After three expiries in a row, only one flush in ten seconds waits, until one succeeds. The others return an error at
 // once: their items leave in the SDK's own rhythm of two seconds, and the next flush that waits accounts for them.
 //
-// With Background, no flush waits: it writes the metrics, and accounts for what was lost or is late.
+// With Background, no flush waits: it accounts for what was lost or is late.
 func (s *Sink) Flush(ctx context.Context) error {
 	if !s.config.Enabled {
 		return nil
 	}
-	if s.statsd != nil {
-		s.statsd.Flush()
-	}
 	if s.background() {
 		s.lookBack(time.Now())
 		return nil
+	}
+	if s.statsd != nil {
+		s.statsd.Flush()
 	}
 	return s.acknowledged(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
@@ -34,15 +35,20 @@ type Options struct {
 	Tags []string
 	// MaxBytes is the size of the largest datagram; 1432 when zero. A single longer line is sent as it is.
 	MaxBytes int
+	// Delay is after which time a line is written at the latest, for a process that runs between its requests; when zero, what
+	// fills no datagram waits for Flush.
+	Delay time.Duration
 }
 
 // Client buffers points until a datagram is full or Flush is called. It is safe for concurrent use.
 type Client struct {
-	w    io.Writer
-	max  int
-	tags string
+	w     io.Writer
+	max   int
+	tags  string
+	delay time.Duration
 
 	mu      sync.Mutex
+	due     *time.Timer // set while lines wait for the delay
 	buf     []byte
 	lines   uint64 // how many lines buf holds
 	dropped uint64
@@ -63,7 +69,7 @@ func New(o Options) (*Client, error) {
 	for _, tag := range o.Tags {
 		global = appendTag(append(global, ','), tag)
 	}
-	return &Client{w: o.Writer, max: o.MaxBytes, tags: strings.TrimPrefix(string(global), ","), buf: make([]byte, 0, 2*o.MaxBytes)}, nil
+	return &Client{w: o.Writer, max: o.MaxBytes, delay: o.Delay, tags: strings.TrimPrefix(string(global), ","), buf: make([]byte, 0, 2*o.MaxBytes)}, nil
 }
 
 // Emit adds points to the buffer, and writes a datagram whenever one is full. A name or a value that the
@@ -111,6 +117,10 @@ func (c *Client) Event(e telemetry.Event) {
 func (c *Client) Flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.due != nil {
+		c.due.Stop()
+		c.due = nil
+	}
 	c.write(len(c.buf), c.lines)
 }
 
@@ -129,8 +139,11 @@ func (c *Client) full(start int) {
 		c.write(start, c.lines)
 	}
 	c.lines++
-	if len(c.buf) >= c.max {
+	switch {
+	case len(c.buf) >= c.max:
 		c.write(len(c.buf), c.lines)
+	case c.delay > 0 && c.due == nil:
+		c.due = time.AfterFunc(c.delay, c.Flush)
 	}
 }
 

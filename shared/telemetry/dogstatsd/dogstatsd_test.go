@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -187,4 +191,53 @@ func BenchmarkEmit15(b *testing.B) {
 		c.Emit(points)
 		c.Flush()
 	}
+}
+
+// shared keeps what is written by a timer, too.
+type shared struct {
+	mu  sync.Mutex
+	got datagrams
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.got.Write(p)
+}
+
+func (s *shared) written() datagrams {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.got)
+}
+
+func TestWithADelayLinesAreWrittenByTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out shared
+		c, err := dogstatsd.New(dogstatsd.Options{Writer: &out, MaxBytes: 20, Delay: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		point := func(name string) { c.Emit([]telemetry.Point{{Metric: name, Value: 1}}) }
+		point("a")
+		time.Sleep(999 * time.Millisecond)
+		point("b")
+		if got := out.written(); len(got) != 0 {
+			t.Errorf("before its time: %q", got)
+		}
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		point("c")
+		c.Flush()
+		time.Sleep(2 * time.Second)
+		for _, name := range []string{"d", "e", "f", "g", "h"} { // more than one datagram takes
+			point(name)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		want := datagrams{"a:1|d\nb:1|d", "c:1|d", "d:1|d\ne:1|d\nf:1|d", "g:1|d\nh:1|d"}
+		if diff := cmp.Diff(want, out.written()); diff != "" {
+			t.Errorf("datagrams (-want +got):\n%s", diff)
+		}
+	})
 }
