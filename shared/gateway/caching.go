@@ -109,7 +109,7 @@ func (g *Gateway) stale(ctx context.Context, e *telemetry.Exchange, q question, 
 
 // store keeps an answer, unless it holds personal data or secrets: those must not rest in a cache.
 func (g *Gateway) store(ctx context.Context, e *telemetry.Exchange, q question, response *llm.Response) {
-	if response == nil || safety.Redact(response.Text) != response.Text {
+	if response == nil || safety.HoldsPersonal(response.Text) {
 		return
 	}
 	entry := cache.Entry{Response: *response, Stored: time.Now(), Beside: e.Quality}

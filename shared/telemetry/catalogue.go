@@ -124,6 +124,8 @@ var catalogue = []Metric{
 		Value: func(e *Exchange) (float64, bool) { return one(e.blocked()) }},
 	{Name: "llm.safety.prompt_injection", Kind: Count, Unit: "request", Description: "Requests whose prompt looks like an injection.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.Safety.InjectionSuspected) }},
+	{Name: "llm.safety.document_injection", Kind: Count, Unit: "request", Description: "Requests whose document looks as if it held an injection. A document is data, and may quote one.", Tags: requestTags,
+		Value: func(e *Exchange) (float64, bool) { return one(e.Safety.DocumentSuspected) }},
 	{Name: "llm.safety.token_abuse", Kind: Count, Unit: "request", Description: "Requests that look made to burn tokens.", Tags: requestTags,
 		Value: func(e *Exchange) (float64, bool) { return one(e.Safety.TokenAbuse) }},
 	{Name: "llm.health_score", Kind: Distribution, Unit: "percent", Description: "Health of the system, 0 to 100, computed on a schedule.", Tags: []string{"function"}},

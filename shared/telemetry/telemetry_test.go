@@ -193,7 +193,7 @@ func TestCatalogue(t *testing.T) {
 	want := []string{
 		"llm.request.duration", "llm.request.tokens.input", "llm.request.tokens.output", "llm.request.tokens.total", "llm.request.cost",
 		"llm.request.error", "llm.request.count", "llm.request.retry", "llm.request.fallback", "llm.request.timeout",
-		"llm.request.time_to_first_token", "llm.request.hedge", "llm.breaker.open", "llm.cache.hit", "llm.cache.miss", "llm.cache.stale", "llm.limit.exceeded", "llm.quality.answer_relevance", "llm.quality.refusal", "llm.quality.truncated", "llm.quality.semantic_similarity", "llm.quality.groundedness",
+		"llm.request.time_to_first_token", "llm.request.hedge", "llm.breaker.open", "llm.cache.hit", "llm.cache.miss", "llm.cache.stale", "llm.limit.exceeded", "llm.safety.document_injection", "llm.quality.answer_relevance", "llm.quality.refusal", "llm.quality.truncated", "llm.quality.semantic_similarity", "llm.quality.groundedness",
 		"llm.quality.ungrounded", "llm.safety.block", "llm.safety.prompt_injection", "llm.safety.token_abuse", "llm.health_score",
 		"llm.remediation.applied", "llm.remediation.refused", "llm.remediation.reverted", "llm.remediation.active", "llm.telemetry.dropped",
 		"llm.escalation.sent", "llm.escalation.queued", "llm.escalation.failed",
