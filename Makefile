@@ -8,25 +8,39 @@ FUZZTIME ?= 10s
 GOLANGCI_LINT := bin/golangci-lint-v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build lrcp package assets docs test lint bench fuzz openapi check-go
+.PHONY: help run demo build lrcp web page package assets docs test lint bench compare quality faults fuzz openapi check-go
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 	/p' Makefile | expand -t 16
 
-run: lrcp ## everything on this machine, until Ctrl-C: the functions on :8080, the stand-in for Datadog on :8081
+run: page lrcp ## everything on this machine, until Ctrl-C: the functions and their page on :8080, the stand-in for Datadog on :8081
 	@bin/lrcp up
 
 demo: lrcp ## plays the failures; exit status 0 only if every loop closed and reverted
 	@bin/lrcp demo
 
-build: lrcp ## bin/lrcp, and one binary per function
+build: page lrcp ## bin/lrcp, and one binary per function
 	@for main in functions/*/cmd; do name=$${main#functions/}; $(GO) build -o bin/$${name%/cmd} ./$$main || exit; done
 
 lrcp: check-go
 	@$(GO) build -o bin/lrcp ./scripts/lrcp
 
-package: lrcp node_modules ## the functions as zips for Lambda, and what CloudFormation would be given, offline
+package: web lrcp node_modules ## the functions as zips for Lambda, and what CloudFormation would be given, offline
 	@bin/lrcp package
+
+web: functions/theater/web/dist/index.html ## the page of the Failure Theater, which is built into the function theater
+
+# Where there is no Node, everything but the page runs.
+page:
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory web; else echo "There is no Node 20.19: the functions run without their page."; fi
+
+functions/theater/web/dist/index.html: functions/theater/web/node_modules $(filter-out functions/theater/web/node_modules functions/theater/web/dist functions/theater/web/screenshots,$(wildcard functions/theater/web/* functions/theater/web/src/* functions/theater/web/public/*))
+	@npm run --silent --prefix functions/theater/web build > /dev/null
+	@touch $@
+
+functions/theater/web/node_modules: functions/theater/web/package.json functions/theater/web/package-lock.json
+	@npm ci --prefix functions/theater/web --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 assets: lrcp openapi ## checks the Datadog assets and executes their tests, offline
 	@bin/lrcp assets validate && bin/lrcp assets test
@@ -47,7 +61,7 @@ node_modules: package.json package-lock.json
 # go test vets with all analyzers here, so that nothing is compiled a second time for go vet. The long timeout is for
 # a first run: infra/lambda/runtimetest compiles the binaries of all functions. Two tests that repeat the same code
 # hundreds of times run as a sample with the race detector, and whole without. The last line counts packages.
-test: openapi node_modules ## formatting, vet, and all tests with the race detector, in random order
+test: openapi node_modules web ## formatting, vet, and all tests with the race detector, in random order
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
 	@( $(GO) test -race -short -shuffle=on -vet=all -timeout 20m ./...; status=$$?; \
 		$(GO) test -shuffle=on -vet=off -run 'EverySeededDefect|ACrashAnywhere' ./infra/assets/check ./infra/assets/deploy && exit $$status \
@@ -62,6 +76,12 @@ $(GOLANGCI_LINT):
 
 bench: check-go ## every benchmark once
 	@$(GO) test -run '^$$' -bench . -benchmem ./...
+
+compare: check-go ## this gateway beside a bare reverse proxy, Bifrost core, Portkey and LiteLLM; wants a quiet machine
+	@cd scripts/bench && $(GO) run .
+
+quality: check-go ## how well the quality signals tell supported answers from others
+	@$(GO) run ./scripts/quality
 
 fuzz: check-go ## every fuzz target for FUZZTIME, 10s
 	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r package target; do \
