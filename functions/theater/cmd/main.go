@@ -32,10 +32,13 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	auth := theater.Auth(serverless.ControlSecretsFromEnv(e, "LRCP_CONTROL_SECRETS"))
 	site, service := e.String("DD_SITE", "datadoghq.com"), e.String("DD_SERVICE", "llm-reliability-control-plane")
 	opts := theater.Options{
-		RemediationURL: e.RequiredURL("LRCP_THEATER_REMEDIATION_URL"), QAURL: e.URL("LRCP_THEATER_QA_URL"), APIKey: e.Secret("LRCP_PROBE_API_KEY"),
+		RemediationURL: e.RequiredURL("LRCP_THEATER_REMEDIATION_URL"), QAURL: e.URL("LRCP_THEATER_QA_URL"),
 		Links: theater.DatadogLinks(site, service), Service: service, Env: e.String("DD_ENV", ""), Version: e.String("DD_VERSION", ""), Telemetry: d.Telemetry,
 	}
 	insights := e.RequiredURL("LRCP_THEATER_INSIGHTS_URL")
+	if opts.QAURL != "" {
+		opts.APIKey = e.RequiredSecret("LRCP_PROBE_API_KEY")
+	}
 	if id := e.String("DD_RUM_APPLICATION_ID", ""); id != "" {
 		opts.RUM = &theater.RUM{ApplicationID: id, ClientToken: e.Required("DD_RUM_CLIENT_TOKEN"), Site: site}
 	}
