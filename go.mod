@@ -162,4 +162,7 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 
-ignore ./node_modules
+ignore (
+	./functions/theater/web/node_modules
+	./node_modules
+)
