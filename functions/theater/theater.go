@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/internal/instant"
+	"github.com/llm-reliability/control-plane/shared/analytics"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/serverless"
@@ -66,6 +67,8 @@ type Options struct {
 	Done <-chan struct{}
 	// Telemetry takes log lines; nil takes nothing.
 	Telemetry *telemetry.Client
+	// Analytics is told what people do here; nil is told nothing.
+	Analytics *analytics.Client
 }
 
 // RUM is a browser application at Datadog. None of it is a secret: every visitor's browser holds it.
@@ -216,8 +219,16 @@ func (f *Function) play(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, err)
 		return
 	}
+	f.clicked(r, "play_scenario", p.Scenario)
 	w.Header().Set("Cache-Control", "no-store")
 	httpjson.Write(w, http.StatusAccepted, p)
+}
+
+// clicked tells analytics of a click, whose names are few. Who clicks has one name: the page knows no people.
+func (f *Function) clicked(r *http.Request, action, target string) {
+	const most = 128
+	session := r.Header.Get("X-Session-Id")
+	f.opts.Analytics.TrackUserAction(r.Context(), analytics.User{ID: "theater", Session: session[:min(len(session), most)]}, action, target)
 }
 
 func fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/llm-reliability/control-plane/functions/wire/tracking"
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
@@ -25,9 +26,9 @@ type Judging struct {
 // The environment is that of DataFunction, with LRCP_JUDGE_SAMPLE (the share of answers that are judged, 0 to 1; 0 when not set) and
 // LRCP_JUDGE_TIER (economy, standard or quality; economy when not set): the first provider of the route that serves that tier judges.
 func JudgedFunction(handler func(*gateway.Gateway, Judging) (http.Handler, error)) Build {
-	return reading(func(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
+	return tracking.Reading(func(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
 		return dataFunction(ctx, d, handler, judgingFromEnv)
-	})
+	}, dataSecrets()...)
 }
 
 // judgingFromEnv reads how answers are judged, by a model of the backends.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/llm-reliability/control-plane/functions/wire/models"
 	"github.com/llm-reliability/control-plane/functions/wire/state"
+	"github.com/llm-reliability/control-plane/functions/wire/tracking"
 	"github.com/llm-reliability/control-plane/shared/cache"
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/control"
@@ -30,9 +31,9 @@ type Build = func(context.Context, serverless.Deps) (serverless.Function, error)
 // LRCP_CACHE_SCOPE (caller or shared), LRCP_CACHE_STALE (how long after its time an answer is served when all models fail; 0
 // is never), LRCP_FALLBACK_ON_BLOCK, LRCP_HEDGE (off or p95), LRCP_DEFAULT_TIER, LRCP_BLOCK (what safety.ParsePolicy reads), those of state.FromEnv and those of models.Backends.
 func DataFunction(handler func(*gateway.Gateway) (http.Handler, error)) Build {
-	return reading(func(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
+	return tracking.Reading(func(ctx context.Context, d serverless.Deps) (serverless.Function, error) {
 		return dataFunction(ctx, d, func(gw *gateway.Gateway, _ Judging) (http.Handler, error) { return handler(gw) }, unjudged)
-	})
+	}, dataSecrets()...)
 }
 
 func dataFunction(
@@ -59,7 +60,7 @@ func dataFunction(
 		return serverless.Function{}, err
 	}
 	rules := rulesFromEnv(e)
-	tracking := AnalyticsFromEnv(e, d.Telemetry)
+	tracked := tracking.FromEnv(e, d.Telemetry)
 	backends := models.Backends(ctx, e, known, models.Deployed()...)
 	judging := judged(e, backends, known, d.Telemetry)
 	if err := e.Err(); err != nil {
@@ -87,7 +88,7 @@ func dataFunction(
 		return serverless.Function{}, err
 	}
 	gw, err := gateway.New(gateway.Options{
-		Backends: backends, Catalog: known, Control: reader, Cache: answers, Limits: limits, Telemetry: d.Telemetry, Analytics: tracking,
+		Backends: backends, Catalog: known, Control: reader, Cache: answers, Limits: limits, Telemetry: d.Telemetry, Analytics: tracked,
 		Timeout: timeout, Block: block,
 		FallbackOnBlock: onBlock, Hedge: hedge == "p95", Stale: stale, ShareCache: scope == "shared",
 	})
@@ -99,7 +100,7 @@ func dataFunction(
 		return serverless.Function{}, err
 	}
 	return serverless.Function{
-		Handler: tracking.Handler(h),
+		Handler: tracked.Handler(h),
 		Auth:    keys,
 		Health: func(ctx context.Context) serverless.Health {
 			return serverless.Health{Provider: backends[0].Provider, ControlReachable: opened.Control.Ping(ctx) == nil}
@@ -116,3 +117,6 @@ func rulesFromEnv(e *env.Env) limit.Rules {
 	}
 	return rules
 }
+
+// dataSecrets are what data functions may read from the cloud's secret store.
+func dataSecrets() []string { return []string{"LRCP_API_KEYS", "OPENAI_API_KEY"} }

@@ -36,6 +36,7 @@ func (s *Stack) datadogAPI() (http.Handler, error) {
 	mux.Handle("GET /api/v1/query", queries)
 	mux.Handle("POST /api/v2/query/", queries)
 	mux.Handle("POST /api/v2/events/search", queries)
+	mux.Handle("POST /api/v2/prodlytics", s.ProductAnalytics)
 	mux.Handle("/api/v2/rum", s.RUM)
 	mux.HandleFunc("GET /api/rum", s.RUM.Show)
 	mux.Handle("/", s.Datadog.API())

@@ -22,6 +22,7 @@ import (
 	"github.com/llm-reliability/control-plane/functions/remediation"
 	"github.com/llm-reliability/control-plane/functions/wire/models"
 	"github.com/llm-reliability/control-plane/infra/local/fault"
+	"github.com/llm-reliability/control-plane/shared/analytics"
 	"github.com/llm-reliability/control-plane/shared/cache"
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/control"
@@ -84,14 +85,18 @@ func (f functions) handler(ctx context.Context) (http.Handler, error) {
 		if err != nil {
 			return nil, err
 		}
+		tracked, err := f.analytics(tel)
+		if err != nil {
+			return nil, err
+		}
 		gw, err := gateway.New(gateway.Options{
-			Backends: backends, Catalog: models, Control: reader, Cache: answers, Limits: limits, Telemetry: tel, Block: block,
+			Backends: backends, Catalog: models, Control: reader, Cache: answers, Limits: limits, Analytics: tracked, Telemetry: tel, Block: block,
 		})
 		if err != nil {
 			return nil, err
 		}
 		h, err := build(gw)
-		return f.wrap(name, h, f.keys, backends[0].Provider, tel), err
+		return f.wrap(name, flushing(h, tracked), f.keys, backends[0].Provider, tel), err
 	}
 	qaHandler, err := data("qa", func(gw *gateway.Gateway) (http.Handler, error) { return qa.New(qa.Options{Gateway: gw}) })
 	if err != nil {
@@ -210,6 +215,23 @@ func (f functions) diagnosis(backends []gateway.Backend) (http.Handler, error) {
 		return nil, err
 	}
 	return f.wrap("diagnosis", h, f.secrets, "", tel), nil
+}
+
+// analytics tells the stand-in how the functions are used.
+func (f functions) analytics(tel *telemetry.Client) (*analytics.Client, error) {
+	client, err := f.stack.datadogClient()
+	if err != nil {
+		return nil, err
+	}
+	return analytics.New(analytics.Options{Telemetry: tel, API: client, Application: rumApplication, Service: service})
+}
+
+// flushing sends what h told before its response ends, so that who has the response can see all that it made.
+func flushing(h http.Handler, tracked *analytics.Client) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		tracked.Flush(r.Context())
+	})
 }
 
 // limits are those of LRCP_LIMITS, as for the deployed functions. The counters are in this process, which has all functions.

@@ -71,6 +71,8 @@ type Stack struct {
 	// Providers are those of the models on the route; Faults make them misbehave, one for each.
 	Providers []string
 	Faults    Faults
+	// ProductAnalytics takes what functions tell of their use.
+	ProductAnalytics *ddfake.ProductAnalytics
 	// RUM takes what the theater's page reports.
 	RUM *rum.Intake
 
@@ -194,6 +196,7 @@ func newStack(opts Options, calls *http.Client) (*Stack, error) {
 		APIKey: rand.Text(), ControlSecret: rand.Text() + rand.Text(), DatadogAPIKey: rand.Text(), DatadogAppKey: rand.Text(), Datadog: dd, Clock: clock,
 	}
 	s.speed, s.rumToken, s.endStreams = opts.Speed, "pub"+strings.ToLower(rand.Text()), func() {}
+	s.ProductAnalytics = &ddfake.ProductAnalytics{APIKey: s.DatadogAPIKey}
 	if s.RUM, err = rum.New(s.rumToken); err != nil {
 		return nil, err
 	}

@@ -105,3 +105,21 @@ func BenchmarkStack(b *testing.B) {
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 }
+
+// TestProductAnalyticsHearOfARequest asks a question, and looks at what the intake of server-side events got.
+func TestProductAnalyticsHearOfARequest(t *testing.T) {
+	s := start(t)
+	if status := ask(t, s.HTTP, s, question(t)); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	names := map[string]bool{}
+	for _, e := range s.ProductAnalytics.Events() {
+		names[e.Name] = true
+		if e.User == "" || len(e.Attributes["llm"]) == 0 {
+			t.Errorf("event %+v, want a user and what the request was", e)
+		}
+	}
+	if !names["endpoint_used"] || !names["answer_delivered"] {
+		t.Errorf("events %v, want endpoint_used and answer_delivered", names)
+	}
+}

@@ -57,13 +57,16 @@ func (f functions) theater() (http.Handler, error) {
 		opts.Links = []theater.Link{{Title: "Stand-in for Datadog", URL: f.stack.DatadogURL}}
 		opts.RUM = &theater.RUM{ApplicationID: rumApplication, ClientToken: f.stack.rumToken, Site: "datadoghq.com", Intake: f.stack.DatadogURL}
 	}
+	if opts.Analytics, err = f.analytics(tel); err != nil {
+		return nil, err
+	}
 	t, err := theater.New(opts)
 	if err != nil {
 		return nil, err
 	}
 	f.stack.endStreams = sync.OnceFunc(func() { close(done) })
 	f.stack.background("stage", playing.run)
-	return f.wrap("theater", t.Handler(), theater.Auth(f.secrets), "", tel), nil
+	return f.wrap("theater", flushing(t.Handler(), opts.Analytics), theater.Auth(f.secrets), "", tel), nil
 }
 
 // rumApplication identifies the page at the stand-in.

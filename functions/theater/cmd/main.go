@@ -6,13 +6,13 @@ import (
 	"net/http"
 
 	"github.com/llm-reliability/control-plane/functions/theater"
-	"github.com/llm-reliability/control-plane/functions/wire/secrets"
+	"github.com/llm-reliability/control-plane/functions/wire/tracking"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
 
 func main() {
-	serverless.Main("theater", secrets.Reading(build, "LRCP_CONTROL_SECRETS", "LRCP_PROBE_API_KEY"))
+	serverless.Main("theater", tracking.Reading(build, "LRCP_CONTROL_SECRETS", "LRCP_PROBE_API_KEY"))
 }
 
 // build reads the environment:
@@ -25,6 +25,7 @@ func main() {
 //	LRCP_PROBE_API_KEY            the API key that qa lets this function in with, the same as the probe's; required with that address
 //	DD_RUM_APPLICATION_ID, DD_RUM_CLIENT_TOKEN   the RUM application that the page reports to; none when not set
 //	DD_SITE                       the site of Datadog; datadoghq.com when not set
+//	LRCP_ANALYTICS_APPLICATION, DD_API_KEY       the application of Product Analytics that is told what people do; see tracking.FromEnv
 //	DD_SERVICE, DD_ENV, DD_VERSION   what the page and RUM call the system; those of the function itself
 func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	e := env.New(d.Getenv)
@@ -42,6 +43,7 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	if id := e.String("DD_RUM_APPLICATION_ID", ""); id != "" {
 		opts.RUM = &theater.RUM{ApplicationID: id, ClientToken: e.Required("DD_RUM_CLIENT_TOKEN"), Site: site}
 	}
+	opts.Analytics = tracking.FromEnv(e, d.Telemetry)
 	if err := e.Err(); err != nil {
 		return serverless.Function{}, err
 	}
@@ -51,5 +53,5 @@ func build(_ context.Context, d serverless.Deps) (serverless.Function, error) {
 	if err != nil {
 		return serverless.Function{}, err
 	}
-	return serverless.Function{Handler: f.Handler(), Auth: auth}, nil
+	return serverless.Function{Handler: opts.Analytics.Handler(f.Handler()), Auth: auth}, nil
 }
