@@ -49,6 +49,7 @@ func (f *Function) revert(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, fmt.Errorf("encode revert: %w", err))
 		return
 	}
+	f.clicked(r, "revert_override", "")
 	f.relay(w, r, f.opts.RemediationURL, "/remediation/revert", f.opts.ControlSecret, body)
 }
 
@@ -59,6 +60,7 @@ func (f *Function) ask(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, &httpjson.Problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", maxQuestion), Err: err})
 		return
 	}
+	f.clicked(r, "ask_question", "")
 	f.relay(w, r, f.opts.QAURL, "/qa", f.opts.APIKey, body)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,9 +17,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/functions/theater"
+	"github.com/llm-reliability/control-plane/shared/analytics"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/serverless"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
 
 const secret = "0123456789-0123456789-0123456789"
@@ -335,5 +338,33 @@ func TestRelay(t *testing.T) {
 	}
 	if _, err := theater.New(theater.Options{}); err == nil {
 		t.Error("no source was taken")
+	}
+}
+
+// TestClicksAreToldOf looks for the events that analytics makes of clicks.
+func TestClicksAreToldOf(t *testing.T) {
+	memory := &telemetry.Memory{}
+	tel, err := telemetry.New(telemetry.Options{Sink: memory, Logger: slog.New(slog.DiscardHandler), Function: "theater"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clicks, err := analytics.New(analytics.Options{Telemetry: tel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := handler(t, theater.Options{Stage: stage{}, Analytics: clicks})
+	ask(h, http.MethodPost, "/theater/scenarios/cost", call(nil), nil)
+	ask(h, http.MethodPost, "/theater/scenarios/cost", `{}`, nil)
+	ask(h, http.MethodPost, "/theater/ask", `{}`, nil)
+	var got []string
+	for _, e := range memory.Events() {
+		got = append(got, e.Title+" | "+e.Text)
+	}
+	want := []string{
+		"Product Analytics: user_action | play_scenario cost, by theater, 1 times since the last of this instance",
+		"Product Analytics: user_action | ask_question, by theater, 1 times since the last of this instance",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }

@@ -138,6 +138,9 @@ const (
 	patience = 40 * time.Minute
 	// look is the time between two looks at the timeline.
 	look = 5 * time.Second
+	// under is how long a failure goes on under the override, so that the remedy is seen at work: less than the window of any
+	// monitor, which would recover otherwise, and end the override.
+	under = 2 * time.Minute
 	// people is how long a failure lasts that no override remedies, once people were called.
 	people = 4 * time.Minute
 )
@@ -268,7 +271,7 @@ func (p *play) close(ctx context.Context) (err error) {
 	}
 	p.say("answer", "under the override: "+p.outcome.Under.String())
 	p.outcome.Closed = true
-	return nil
+	return p.Clock.Wait(ctx, under)
 }
 
 // revert ends the fault, and follows the way back to where all began.

@@ -31,7 +31,7 @@ export class Charts {
   private faults: Span[] = [];
   private readonly resize = new ResizeObserver(() => this.fit());
 
-  constructor() {
+  constructor(private readonly playable: boolean) {
     this.resize.observe(byID('charts'));
   }
 
@@ -55,7 +55,7 @@ export class Charts {
   private draw(chart: Chart, state: State): void {
     let card = this.cards.get(chart.key);
     if (!card) {
-      card = make(chart);
+      card = make(chart, this.playable);
       byID('charts').append(card.root);
       this.cards.set(chart.key, card);
     }
@@ -78,7 +78,7 @@ export class Charts {
     card.figure.classList.toggle('blank', !has);
     if (!has) return;
     const data = [chart.at, ...chart.series.map((s) => s.values)] as uPlot.AlignedData;
-    const shape = chart.series.map((s) => s.name).join() + chart.thresholds.map((t) => t.label).join();
+    const shape = chart.series.map((s) => s.name).join() + chart.thresholds.map((t) => t.label).join() + (chart.at.length < 3);
     if (card.plot && card.shape === shape) {
       card.plot.setData(data);
       return;
@@ -103,7 +103,7 @@ export class Charts {
           y: { range: (_u, least, most) => range(chart, least, most) },
         },
         axes: [
-          { stroke: colours.muted, font: font(), grid: { show: false }, ticks: { show: false }, size: 24, space: 64, values: (_u, ticks) => ticks.map((t) => time(t * 1000).slice(0, 5)) },
+          { stroke: colours.muted, font: font(), grid: { show: false }, ticks: { show: false }, size: 24, space: 64, values: (_u, ticks) => ticks.map((t) => time(t * 1000).slice(0, (ticks[1] ?? 0) - (ticks[0] ?? 0) < 60 ? 8 : 5)) },
           { stroke: colours.muted, font: font(), grid: { stroke: colours.line, width: 1 }, ticks: { show: false }, size: 52, space: 34, values: (_u, ticks) => ticks.map((t) => measure(t, chart.unit)) },
         ],
         series: [
@@ -113,7 +113,7 @@ export class Charts {
             stroke: s.bound ? colours.muted : (tones[tone(chart, i)] ?? colours.accent),
             width: s.bound ? 1 : 2,
             ...(s.bound ? { dash: [2, 4] } : {}),
-            points: { show: false },
+            points: { show: chart.at.length < 3, size: 6 },
             spanGaps: true,
           })),
         ],
@@ -155,11 +155,11 @@ function tone(chart: Chart, i: number): number {
   return chart.series.length === 1 ? 1 : i;
 }
 
-function make(chart: Chart): Card {
+function make(chart: Chart, playable: boolean): Card {
   const value = h('span', { class: 'value' });
   const status = h('span', { class: 'status' });
   const legend = h('ul', { class: 'legend' });
-  const empty = h('p', { class: 'empty' }, 'No data in the last hour. Play a scenario, or ask a question.');
+  const empty = h('p', { class: 'empty' }, playable ? 'No data in the last hour. Play a scenario, or ask a question.' : 'No data yet.');
   const figure = h('div', { class: 'plot', role: 'img' });
   const root = h('article', { class: 'panel chart' }, h('div', { class: 'head' }, h('h3', {}, chart.title), value), status, h('div', { class: 'holder' }, figure, empty), legend);
   return { root, figure, value, status, legend, empty, plot: undefined, shape: '', chart };

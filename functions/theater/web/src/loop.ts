@@ -71,7 +71,7 @@ export class Loop {
     text(byID('loop-note'), note);
     const reached = new Map<string, Phase>();
     for (const phase of performance?.phases ?? []) reached.set(phase.name, phase);
-    const clicked = performance?.phases[0];
+    const clicked = reached.get('clicked');
     const last = Math.max(-1, ...stations.map((s, i) => (reached.has(s.phase) ? i : -1)));
     const people = scenario !== undefined && /page/.test(scenario.remedy);
     stations.forEach((station, i) => {
@@ -85,7 +85,7 @@ export class Loop {
         state = 'done';
         what = phase.text ?? '';
         if (clicked) when = `+${seconds((Date.parse(phase.wall) - Date.parse(clicked.wall)) / 1000)}`;
-      } else if (performance && i < last) {
+      } else if (performance && clicked && i < last) {
         state = 'skipped';
         what = 'Not needed: the monitor calls people';
       } else if (performance?.state === 'playing' && i === last + 1) {
@@ -97,6 +97,8 @@ export class Loop {
       // Traffic and fault go on until what comes next is there.
       if (state === 'done' && performance?.state === 'playing' && i === last && (station.key === 'traffic' || station.key === 'fault')) state = station.key === 'traffic' ? 'now' : 'done';
       if (station.key === 'fault' && reached.has('cleared')) what = `${what}; over at ${time(reached.get('cleared')?.at ?? '')}`;
+      // What happens by itself was not put there: there is no fault to tell of, and nobody clicked.
+      e.item.hidden = performance !== undefined && clicked === undefined && i < 2;
       text(e.name, people && station.key === 'override' ? 'Incident and page' : people && station.key === 'reverted' ? 'Page resolved' : station.name);
       text(e.when, when);
       what = what.charAt(0).toUpperCase() + what.slice(1);

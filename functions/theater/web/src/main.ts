@@ -1,7 +1,7 @@
 import { API, config as readConfig, keepSecret, takeSecret } from './api';
 import { Charts } from './charts';
 import { attribute, byID, h, text } from './dom';
-import { seconds, time } from './format';
+import { effect, scope, seconds, time } from './format';
 import { Loop } from './loop';
 import { points } from './points';
 import { reportError, startRUM } from './rum';
@@ -39,6 +39,7 @@ async function begin(): Promise<void> {
 
 function lock(config: Config, why: string): void {
   byID('show').hidden = true;
+  byID('loading').hidden = true;
   byID('lock').hidden = false;
   attribute(byID('connection'), 'data-state', 'locked');
   text(byID('connection'), 'Locked');
@@ -53,16 +54,20 @@ function lock(config: Config, why: string): void {
   };
 }
 
-let build: ((api: API, config: Config) => (state: State) => void) | undefined = undefined;
+// built shows a state; a page that was locked again has its panels already.
+let built: ((state: State) => void) | undefined;
+
+const api = new API();
 
 function open(config: Config, secret: string): void {
-  const api = new API(secret);
-  const show = (build ?? assemble)(api, config);
+  api.secret = secret;
+  const show = (built ??= assemble(config));
   let link: Link = { kind: 'connecting' };
   const stream = new Stream(() => api.headers(), {
     state: (state) => {
       if (byID('show').hidden) {
         byID('lock').hidden = true;
+        byID('loading').hidden = true;
         byID('show').hidden = false;
       }
       show(state);
@@ -75,17 +80,19 @@ function open(config: Config, secret: string): void {
     },
     refused: () => {
       keepSecret('');
-      location.hash = '';
       lock(config, 'That secret is not accepted.');
     },
   });
   byID('connection').onclick = () => stream.now();
   retry = () => stream.now();
   void stream.run();
-  setInterval(() => {
+  clearInterval(counting);
+  counting = setInterval(() => {
     if (link.kind === 'waiting') connection(link);
   }, 1000);
 }
+
+let counting: ReturnType<typeof setInterval> | undefined;
 
 let retry = (): void => undefined;
 
@@ -95,15 +102,23 @@ interface Views {
 
 let views: Views | undefined;
 
-function assemble(api: API, config: Config): (state: State) => void {
-  const timeline = new TimelineView();
+function assemble(config: Config): (state: State) => void {
+  let at = 0;
+  let received = 0;
+  let speed = 1;
+  const timeline = new TimelineView(config);
   const stage = new StageView(api, config, announce);
   const health = new HealthView();
   const monitors = new MonitorView();
   const overrides = new OverrideView(api, config, announce);
   const history = new HistoryView(config);
   const loop = new Loop();
-  const charts = new Charts();
+  const charts = new Charts(config.scenarios.length > 0);
+  let shown: State | undefined;
+  // Where the source has no charts, the page goes on with what it knows: a state that does not change is not sent again.
+  setInterval(() => {
+    if (shown && !shown.charts) charts.show({ ...shown, charts: points(shown, at + (Date.now() - received) * speed) });
+  }, 15_000);
   new AskView(api, config);
   themed = () => charts.redraw();
   const add = timeline.add.bind(timeline);
@@ -114,10 +129,6 @@ function assemble(api: API, config: Config): (state: State) => void {
     if (spoken.has(entry.kind) && Date.now() - started > 3000) announce(`${entry.title}. ${entry.why ?? ''}`);
   };
   views = { timeline };
-  // A page that was locked again has its panels already.
-  let at = 0;
-  let received = 0;
-  let speed = 1;
   setInterval(() => {
     overrides.tick();
     if (at) text(byID('clock'), `${time(at + (Date.now() - received) * speed)}${speed === 1 ? '' : ` · ${speed}× speed`}`);
@@ -126,29 +137,46 @@ function assemble(api: API, config: Config): (state: State) => void {
     at = Date.parse(state.at);
     received = Date.now();
     speed = state.speed;
-    const full = state.charts ? state : { ...state, charts: points(state) };
+    shown = state;
+    const full = state.charts ? state : { ...state, charts: points(state, at) };
     banner('unavailable', (state.unavailable ?? []).length ? `Not readable now: ${(state.unavailable ?? []).join(', ')}.` : '');
     stage.show(state);
-    const performance = chosen(state.performances ?? []);
+    const performance = chosen(state);
     const scenario = config.scenarios.find((s) => s.name === performance?.scenario);
-    loop.show(performance, scenario, note(performance, scenario?.title ?? ''));
+    loop.show(performance, scenario, note(performance, scenario?.title ?? '', config.scenarios.length > 0));
     health.show(state);
     monitors.show(state);
     overrides.show(state);
     history.show(state);
     charts.show(full);
   };
-  build = () => show;
   return show;
 }
 
-// chosen is the performance in the loop: what plays, or what was played last.
-function chosen(performances: Performance[]): Performance | undefined {
-  return performances.find((p) => p.state === 'playing') ?? performances.find((p) => p.state === 'done' || p.state === 'failed');
+// chosen is the performance in the loop: what plays, or what was played last; in production, the last that a monitor asked for.
+function chosen(state: State): Performance | undefined {
+  const performances = state.performances ?? [];
+  return performances.find((p) => p.state === 'playing') ?? performances.find((p) => p.state === 'done' || p.state === 'failed') ?? real(state);
 }
 
-function note(p: Performance | undefined, title: string): string {
-  if (!p) return 'Each scenario goes all the way round, by itself.';
+function real(state: State): Performance | undefined {
+  if (state.monitors) return undefined;
+  const o = [...(state.in_force ?? []), ...(state.history ?? [])].find((x) => x.source.kind === 'monitor');
+  if (!o) return undefined;
+  const phase = (name: string, at: string, what: string) => ({ name, at, wall: at, text: what });
+  const phases = [
+    phase('alert', o.start, `${o.source.monitor ?? ''}: ${o.source.reason ?? ''}`),
+    phase('workflow', o.start, o.source.workflow_run ? `Run ${o.source.workflow_run}` : 'It called the remedy'),
+    phase('override', o.start, `${effect(o)}, for ${scope(o)}, since ${time(o.start)}`),
+  ];
+  if (o.ended) phases.push(phase('recovered', o.ended.at, o.ended.source.reason ?? o.ended.cause), phase('reverted', o.ended.at, `${o.ended.cause} at ${time(o.ended.at)}`));
+  else if (Date.parse(o.end) < Date.now()) phases.push(phase('reverted', o.end, `its time was over at ${time(o.end)}`));
+  return { id: o.id, scenario: '', state: Date.parse(o.end) < Date.now() || o.ended ? 'done' : 'playing', asked: o.start, phases };
+}
+
+function note(p: Performance | undefined, title: string, playable: boolean): string {
+  if (!p) return playable ? 'Each scenario goes all the way round, by itself.' : 'No monitor has asked for a remedy in the last days.';
+  if (!p.scenario) return `The last that a monitor asked for, at ${time(p.asked)}.`;
   const clicked = Date.parse(p.phases[0]?.wall ?? p.asked);
   const took = seconds((Date.parse(p.phases.at(-1)?.wall ?? p.asked) - clicked) / 1000);
   switch (p.state) {

@@ -72,6 +72,7 @@ export interface Override {
 export interface Source {
   kind: string;
   monitor?: string;
+  workflow_run?: string;
   operator?: string;
   reason?: string;
 }

@@ -183,11 +183,11 @@ export class TimelineView {
   private readonly empty = h('p', { class: 'empty' }, 'Nothing has happened yet.');
   private readonly seen = new Set<string>();
 
-  constructor() {
+  constructor(config: Config) {
     const steps = h('input', { type: 'checkbox', id: 'steps', checked: true });
     steps.addEventListener('change', () => this.list.classList.toggle('nosteps', !steps.checked));
     byID('timeline').append(
-      h('div', { class: 'head' }, h('h2', { id: 'timeline-title' }, 'What happens, and why'), h('label', { class: 'check' }, steps, 'Workflow steps')),
+      h('div', { class: 'head' }, h('h2', { id: 'timeline-title' }, 'What happens, and why'), config.scenarios.length > 0 && h('label', { class: 'check' }, steps, 'Workflow steps')),
       h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Entries, newest first' }, this.list, this.empty),
     );
   }
@@ -371,7 +371,6 @@ export class StageView {
     if (config.scenarios.length === 0) {
       text(byID('stage-title'), 'The loop');
       text(byID('stage-note'), 'This deployment plays no failures. They are played on one machine, with make run; here the real ones are shown.');
-      byID('loop').hidden = true;
       byID('loop-title').hidden = true;
     }
     row.after(this.error);

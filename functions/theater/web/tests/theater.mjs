@@ -148,6 +148,8 @@ if (!smoke) {
     await locked.fill('#secret', secret);
     await locked.keyboard.press('Enter');
     await locked.waitForSelector('#show:not([hidden])');
+    await locked.click('#ask button[type=submit]');
+    await locked.waitForSelector('#ask blockquote');
     await locked.context().close();
     tolerated = null;
   });
