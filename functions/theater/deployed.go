@@ -103,12 +103,12 @@ func (d *Deployed) readOverrides(ctx context.Context) (o overrides, err error) {
 
 func (d *Deployed) read(ctx context.Context, base, path string, out any) error {
 	client := cmp.Or(d.HTTP, http.DefaultClient)
-	resp, data, err := exchange(ctx, client, http.MethodGet, strings.TrimSuffix(base, "/")+path, d.Secret, nil, nil)
+	status, _, data, err := exchange(ctx, client, http.MethodGet, strings.TrimSuffix(base, "/")+path, d.Secret, nil, nil)
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: status %d", path, resp.StatusCode)
+	if status != http.StatusOK {
+		return fmt.Errorf("GET %s: status %d", path, status)
 	}
 	if err := json.Unmarshal(data, out); err != nil {
 		return fmt.Errorf("GET %s: decode answer: %w", path, err)

@@ -76,22 +76,21 @@ func (f *Function) relay(w http.ResponseWriter, r *http.Request, base, path stri
 	if session := r.Header.Get("X-Session-Id"); session != "" {
 		h.Set("X-Session-Id", session)
 	}
-	resp, answer, err := exchange(ctx, f.opts.HTTP, http.MethodPost, base+path, secret, h, body)
+	status, header, answer, err := exchange(ctx, f.opts.HTTP, http.MethodPost, base+path, secret, h, body)
 	if err != nil {
 		f.warn(ctx, err)
 		fail(w, r, &httpjson.Problem{Status: http.StatusBadGateway, Code: "unreachable", Detail: "the function behind this could not be reached", Err: err})
 		return
 	}
-	if again := resp.Header.Get("Retry-After"); again != "" {
+	if again := header.Get("Retry-After"); again != "" {
 		w.Header().Set("Retry-After", again)
 	}
-	status := resp.StatusCode
 	if status == http.StatusUnauthorized || status == http.StatusForbidden {
 		// The page's own secret was right; the relay's was not.
 		fail(w, r, &httpjson.Problem{Status: http.StatusBadGateway, Code: "relay_refused", Detail: "the function behind this does not accept this function's secret"})
 		return
 	}
-	w.Header().Set("Content-Type", resp.Header.Get("Content-Type"))
+	w.Header().Set("Content-Type", header.Get("Content-Type"))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
@@ -100,10 +99,10 @@ func (f *Function) relay(w http.ResponseWriter, r *http.Request, base, path stri
 }
 
 // exchange makes one call with a secret, and reads the answer whole.
-func exchange(ctx context.Context, client *http.Client, method, url string, secret env.Secret, h http.Header, body []byte) (*http.Response, []byte, error) {
+func exchange(ctx context.Context, client *http.Client, method, url string, secret env.Secret, h http.Header, body []byte) (status int, header http.Header, answer []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("make request: %w", err)
+		return 0, nil, nil, fmt.Errorf("make request: %w", err)
 	}
 	if h != nil {
 		req.Header = h
@@ -115,7 +114,7 @@ func exchange(ctx context.Context, client *http.Client, method, url string, secr
 	telemetry.Inject(ctx, req.Header)
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s %s: %w", method, req.URL.Path, err)
+		return 0, nil, nil, fmt.Errorf("%s %s: %w", method, req.URL.Path, err)
 	}
 	defer func() {
 		// The body is read or given up; closing it has no news.
@@ -126,7 +125,7 @@ func exchange(ctx context.Context, client *http.Client, method, url string, secr
 		err = fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s %s: read answer: %w", method, req.URL.Path, err)
+		return 0, nil, nil, fmt.Errorf("%s %s: read answer: %w", method, req.URL.Path, err)
 	}
-	return resp, data, nil
+	return resp.StatusCode, resp.Header, data, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -91,9 +92,7 @@ func ask(h http.Handler, method, path, body string, header map[string]string) *h
 
 func call(edit map[string]any) string {
 	doc := map[string]any{"idempotency_key": "k1", "timestamp": time.Now().Format(time.RFC3339Nano)}
-	for k, v := range edit {
-		doc[k] = v
-	}
+	maps.Copy(doc, edit)
 	out, err := json.Marshal(doc)
 	if err != nil {
 		panic(err)

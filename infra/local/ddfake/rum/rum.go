@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -72,11 +73,7 @@ func (in *Intake) Events() []Event {
 func (in *Intake) Refused() map[string]int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	out := map[string]int{}
-	for reason, n := range in.refused {
-		out[reason] = n
-	}
-	return out
+	return maps.Clone(in.refused)
 }
 
 // Show answers with what was taken and refused, for people and tests.
