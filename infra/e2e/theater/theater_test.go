@@ -28,8 +28,11 @@ import (
 	"github.com/llm-reliability/control-plane/infra/local"
 )
 
-// speed is how many times faster than the wall's the stand-in's clock runs.
-const speed = 150
+// The stand-in's clock runs faster than the wall's by speed, and by calm where nothing is played.
+const (
+	speed = 150
+	calm  = 30
+)
 
 // web is the folder of the page.
 const web = "../../../functions/theater/web"
@@ -71,8 +74,12 @@ func TestInABrowser(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(web, "node_modules", "playwright-core")); err != nil {
 		need(t, "", "playwright-core is not installed: npm ci in functions/theater/web")
 	}
+	times := float64(speed)
+	if testing.Short() {
+		times = calm
+	}
 	stack, err := local.Start(t.Context(), local.Options{
-		Listen: "127.0.0.1:0", DatadogListen: "127.0.0.1:0", StateDir: t.TempDir(), Speed: speed, Traffic: true,
+		Listen: "127.0.0.1:0", DatadogListen: "127.0.0.1:0", StateDir: t.TempDir(), Speed: times, Traffic: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +117,7 @@ func TestInABrowser(t *testing.T) {
 		t.Errorf("node: %v after %v\n%s", err, time.Since(began).Round(time.Second), &stderr)
 	}
 	judge(t, stack, out)
-	t.Logf("%v in the browser, with the clock of the monitors at %d times the wall's", time.Since(began).Round(time.Millisecond), speed)
+	t.Logf("%v in the browser, with the clock of the monitors at %g times the wall's", time.Since(began).Round(time.Millisecond), times)
 }
 
 // line is one line of the browser's report.
