@@ -1,5 +1,6 @@
 // Package completion completes prompts and conversations: POST /completion in our own form, and POST
-// /v1/chat/completions in the OpenAI wire format, each whole or streamed as server-sent events.
+// /v1/chat/completions in the OpenAI wire format, each whole or streamed as server-sent events. GET /v1/models lists what may be
+// asked for, as OpenAI's clients expect it.
 //
 // It decodes and encodes; everything in between is the gateway's.
 package completion
@@ -33,6 +34,7 @@ func New(opts Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("POST /completion", handleCompletion(opts.Gateway))
 	mux.Handle("POST /v1/chat/completions", handleChat(opts.Gateway))
+	mux.Handle("GET /v1/models", handleModels(opts.Gateway))
 	return mux, nil
 }
 
@@ -56,7 +58,7 @@ func handleChat(gw *gateway.Gateway) http.Handler {
 		call := answer.NewCall(r, "completion", llm.Chat)
 		req := ChatRequest{offers: gw.Offers}
 		if err := httpjson.Decode(w, r, maxBody, &req); err != nil {
-			problem := httpjson.FromError(err)
+			problem := unknownModel(httpjson.FromError(err))
 			gw.Reject(r.Context(), call, problem)
 			httpjson.WriteOpenAIError(w, problem, call.RequestID)
 			return

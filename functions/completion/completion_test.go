@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
 
 	"github.com/llm-reliability/control-plane/functions/completion"
 	"github.com/llm-reliability/control-plane/functions/internal/functiontest"
@@ -179,50 +177,6 @@ func make64k() []string {
 		texts[i] = strings.Repeat("x", 16<<10)
 	}
 	return texts
-}
-
-func TestOfficialClientOfOpenAI(t *testing.T) {
-	f := start(t, nil)
-	client := openai.NewClient(option.WithBaseURL(f.URL+"/v1"), option.WithAPIKey("key"), option.WithMaxRetries(0))
-	params := openai.ChatCompletionNewParams{
-		Model:    "standard",
-		Messages: []openai.ChatCompletionMessageParamUnion{openai.DeveloperMessage("Be brief."), openai.UserMessage("Who built the mill? " + mill)},
-		User:     openai.String("u"), Seed: openai.Int(1),
-	}
-	whole, err := client.Chat.Completions.New(t.Context(), params)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := whole.Choices[0].Message.Content
-	if !strings.Contains(text, "abbey") || whole.Choices[0].FinishReason != "stop" || whole.Usage.TotalTokens == 0 || whole.Model != "embedded-standard" {
-		t.Errorf("completion %s", whole.RawJSON())
-	}
-
-	params.StreamOptions = openai.ChatCompletionStreamOptionsParam{IncludeUsage: openai.Bool(true)}
-	stream := client.Chat.Completions.NewStreaming(t.Context(), params)
-	var acc openai.ChatCompletionAccumulator
-	for stream.Next() {
-		acc.AddChunk(stream.Current())
-	}
-	if err := stream.Err(); err != nil {
-		t.Fatal(err)
-	}
-	if acc.Choices[0].Message.Content != text || acc.Usage.TotalTokens != whole.Usage.TotalTokens {
-		t.Errorf("the stream is %q with %d tokens, the whole %q with %d", acc.Choices[0].Message.Content, acc.Usage.TotalTokens, text, whole.Usage.TotalTokens)
-	}
-
-	params.Model = "gpt-9"
-	_, err = client.Chat.Completions.New(t.Context(), params)
-	var apiErr *openai.Error
-	if !asError(err, &apiErr) || apiErr.StatusCode != http.StatusBadRequest || apiErr.Param != "model" {
-		t.Errorf("error %v, want a 400 about the model", err)
-	}
-}
-
-func asError(err error, target **openai.Error) bool {
-	e, ok := err.(*openai.Error) //nolint:errorlint // the client documents that it returns this type itself
-	*target = e
-	return ok
 }
 
 func TestBadInput(t *testing.T) {

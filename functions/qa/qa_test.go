@@ -178,7 +178,7 @@ func BenchmarkQA(b *testing.B) {
 
 // TestCallersAreLimited goes through the whole function: what a caller over its limit is told, and what is counted.
 func TestCallersAreLimited(t *testing.T) {
-	f := functiontest.StartLimited(t, "qa", nil, "*:rpm=2", func(gw *gateway.Gateway) (http.Handler, error) { return qa.New(qa.Options{Gateway: gw}) })
+	f := functiontest.StartWith(t, "qa", functiontest.Setup{Limits: functiontest.Limits(t, "*:rpm=2")}, func(gw *gateway.Gateway) (http.Handler, error) { return qa.New(qa.Options{Gateway: gw}) })
 	for range 2 {
 		if status, _, data := post(t, f, "application/json", `{"question":"Who?"}`); status != http.StatusOK {
 			t.Fatalf("status %d: %s", status, data)

@@ -39,6 +39,7 @@ type Route struct {
 func All() []Route {
 	all := []Route{
 		{"completion", http.MethodPost, "/completion", APIKey},
+		{"completion", http.MethodGet, "/v1/models", APIKey},
 		{"completion", http.MethodPost, "/v1/chat/completions", APIKey},
 		{"diagnosis", http.MethodPost, "/diagnosis/auth", Control},
 		{"diagnosis", http.MethodPost, "/diagnosis/provider", Control},

@@ -162,6 +162,27 @@ func (g *Gateway) Reject(ctx context.Context, call Call, problem *httpjson.Probl
 	g.opts.Telemetry.Record(ctx, e)
 }
 
+// Models returns what a caller may ask for by name: the tiers that a backend serves, and their models, in route order.
+func (g *Gateway) Models() []string {
+	var names []string
+	for _, tier := range catalog.Tiers() {
+		for _, b := range g.opts.Backends {
+			if b.Tiers[tier] != "" {
+				names = append(names, string(tier))
+				break
+			}
+		}
+	}
+	for _, b := range g.opts.Backends {
+		for _, tier := range catalog.Tiers() {
+			if name := b.Tiers[tier]; name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
 // Offers says whether a caller may ask for this tier or model.
 func (g *Gateway) Offers(model string) bool { return len(g.candidates(model, nil, time.Now())) > 0 }
 

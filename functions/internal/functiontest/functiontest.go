@@ -3,6 +3,7 @@
 package functiontest
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -30,21 +31,43 @@ type Function struct {
 	Handler http.Handler
 }
 
+// Setup is what differs from a function without limits and keys.
+type Setup struct {
+	// Model is the embedded one when nil.
+	Model llm.Model
+	// Limits admits everybody when nil.
+	Limits gateway.Limits
+	// Auth lets everybody in when nil.
+	Auth serverless.Authenticator
+	// Timeout is the deadline of a request; 10 s when 0.
+	Timeout time.Duration
+}
+
 // Start serves the function that handler makes, on the given model; nil is the embedded one.
 func Start(t testing.TB, name string, model llm.Model, handler func(*gateway.Gateway) (http.Handler, error)) *Function {
 	t.Helper()
-	return StartLimited(t, name, model, "", handler)
+	return StartWith(t, name, Setup{Model: model}, handler)
 }
 
-// StartLimited is Start with limits of callers, in the form of limit.ParseRules.
-func StartLimited(t testing.TB, name string, model llm.Model, rules string, handler func(*gateway.Gateway) (http.Handler, error)) *Function {
+// Limits are limits of callers, in the form of limit.ParseRules, counted in this process.
+func Limits(t testing.TB, rules string) *limit.Limiter {
 	t.Helper()
 	parsed, err := limit.ParseRules(rules)
 	check(t, err)
 	limits, err := limit.New(limit.Options{Rules: parsed, Counters: &limit.Memory{}})
 	check(t, err)
+	return limits
+}
+
+// StartWith is Start with more.
+func StartWith(t testing.TB, name string, setup Setup, handler func(*gateway.Gateway) (http.Handler, error)) *Function {
+	t.Helper()
+	model := setup.Model
 	if model == nil {
 		model = embedded.New()
+	}
+	if setup.Limits == nil {
+		setup.Limits = Limits(t, "")
 	}
 	models, err := catalog.BuiltIn()
 	check(t, err)
@@ -58,12 +81,12 @@ func StartLimited(t testing.TB, name string, model llm.Model, rules string, hand
 	check(t, err)
 	gw, err := gateway.New(gateway.Options{
 		Backends: []gateway.Backend{{Provider: embedded.Provider, Model: model, Tiers: models.TierModels(embedded.Provider)}},
-		Catalog:  models, Control: reader, Cache: answers, Limits: limits, Telemetry: tel, Timeout: 10 * time.Second,
+		Catalog:  models, Control: reader, Cache: answers, Limits: setup.Limits, Telemetry: tel, Timeout: cmp.Or(setup.Timeout, 10*time.Second),
 	})
 	check(t, err)
 	h, err := handler(gw)
 	check(t, err)
-	wrapped := serverless.Wrap(serverless.Function{Handler: h}, serverless.Options{Name: name, Telemetry: tel})
+	wrapped := serverless.Wrap(serverless.Function{Handler: h, Auth: setup.Auth}, serverless.Options{Name: name, Telemetry: tel})
 	server := httptest.NewServer(wrapped)
 	t.Cleanup(server.Close)
 	return &Function{URL: server.URL, Client: server.Client(), Memory: memory, Store: store, Handler: wrapped}
