@@ -108,7 +108,6 @@ func Play(ctx context.Context, opts Options, names ...string) []Outcome {
 		p.told = len(opts.Datadog.Timeline())
 		p.heard = p.told
 		p.outcome.Scenario = s.name
-		p.opened = len(opts.Datadog.Timeline())
 		if err := p.run(ctx); err != nil {
 			p.outcome.Failure = err.Error()
 			p.say("failed", err.Error())
@@ -126,8 +125,6 @@ type play struct {
 	begin   time.Time
 	alertAt time.Time
 	outcome Outcome
-	// opened is how long the stand-in's timeline was when the scenario began.
-	opened int
 	// told is how much of the stand-in's timeline was told already, heard how much of it the waits have passed.
 	told, heard int
 }
@@ -245,11 +242,11 @@ func (p *play) close(ctx context.Context) (err error) {
 		p.reachEntry("workflow", done, done.Text)
 	}
 	if p.action == "" {
-		page, err := p.seen(ctx, func(e ddfake.Entry) bool { return e.Kind == ddfake.KindPage && e.Monitor == p.monitor }, "page of "+p.monitor)
+		page, err := p.seen(ctx, ddfake.KindPage, p.alertAt)
 		if err != nil {
 			return err
 		}
-		incident, err := p.seen(ctx, func(e ddfake.Entry) bool { return e.Kind == ddfake.KindIncident && e.Monitor == p.monitor }, "incident of "+p.monitor)
+		incident, err := p.seen(ctx, ddfake.KindIncident, p.alertAt)
 		if err != nil {
 			return err
 		}
@@ -292,15 +289,13 @@ func (p *play) revert(ctx context.Context, traffic *Traffic) (err error) {
 	if p.workflow != "" {
 		done, err = p.awaitWorkflow(ctx)
 	} else {
-		done, err = p.seen(ctx, func(e ddfake.Entry) bool {
-			return e.Kind == ddfake.KindPageResolved && e.Monitor == p.monitor && !e.At.Before(recovery.At)
-		}, "end of the page of "+p.monitor)
+		done, err = p.seen(ctx, ddfake.KindPageResolved, recovery.At)
 	}
 	if err != nil {
 		return err
 	}
 	p.outcome.Ended = done.At.Sub(recovery.At)
-	if err := p.restored(ctx); err != nil {
+	if err := p.restored(ctx, recovery.At); err != nil {
 		return err
 	}
 	p.outcome.Reverted = true
@@ -310,9 +305,9 @@ func (p *play) revert(ctx context.Context, traffic *Traffic) (err error) {
 }
 
 // restored makes sure that all is as it was before.
-func (p *play) restored(ctx context.Context) (err error) {
+func (p *play) restored(ctx context.Context, since time.Time) (err error) {
 	if p.action == "" {
-		resolved, err := p.seen(ctx, func(e ddfake.Entry) bool { return e.Kind == ddfake.KindPageResolved && e.Monitor == p.monitor }, "end of the page of "+p.monitor)
+		resolved, err := p.seen(ctx, ddfake.KindPageResolved, since)
 		if err != nil {
 			return err
 		}
@@ -413,19 +408,20 @@ func (p *play) await(ctx context.Context, wanted func(ddfake.Entry) bool, what s
 	return ddfake.Entry{}, fmt.Errorf("no %s within %v", what, patience)
 }
 
-// seen waits for an entry of this scenario that may have passed already.
-func (p *play) seen(ctx context.Context, wanted func(ddfake.Entry) bool, what string) (ddfake.Entry, error) {
+// seen waits for what the monitor brought about since a time, and may have passed already. Other groups of the monitor have theirs.
+func (p *play) seen(ctx context.Context, kind string, since time.Time) (ddfake.Entry, error) {
 	for until := p.Clock.Now().Add(patience); p.Clock.Now().Before(until); {
 		p.news()
 		timeline := p.Datadog.Timeline()
-		if i := slices.IndexFunc(timeline[p.opened:], wanted); i >= 0 {
-			return timeline[p.opened+i], nil
+		i := slices.IndexFunc(timeline, func(e ddfake.Entry) bool { return e.Kind == kind && e.Monitor == p.monitor && !e.At.Before(since) })
+		if i >= 0 {
+			return timeline[i], nil
 		}
 		if err := p.Clock.Wait(ctx, look); err != nil {
 			return ddfake.Entry{}, err
 		}
 	}
-	return ddfake.Entry{}, fmt.Errorf("no %s within %v", what, patience)
+	return ddfake.Entry{}, fmt.Errorf("no %s of %s within %v", kind, p.monitor, patience)
 }
 
 func (p *play) awaitWorkflow(ctx context.Context) (ddfake.Entry, error) {
