@@ -191,10 +191,14 @@ func withBody(resp *http.Response, body []byte) *http.Response {
 // batch passes items of LLM Observability on and counts each once, whatever the number of tries: as acknowledged on a
 // 2xx, as lost when the SDK tries no more.
 func (t *transport) batch(req *http.Request, kind track, count func([]byte) int) (*http.Response, error) {
-	body, err := io.ReadAll(req.Body)
+	// The SDK says how long a batch is.
+	var read bytes.Buffer
+	read.Grow(int(max(req.ContentLength, 0)) + bytes.MinRead)
+	_, err := read.ReadFrom(req.Body)
 	if err = errors.Join(err, req.Body.Close()); err != nil {
 		return nil, fmt.Errorf("read batch of LLM Observability: %w", err)
 	}
+	body := read.Bytes()
 	// A body is told from others by its hash; req is not ours to change.
 	req = req.Clone(req.Context())
 	req.Body = io.NopCloser(bytes.NewReader(body))
