@@ -87,9 +87,12 @@ type feed struct {
 	seen    map[string]bool
 	entries []theater.Entry
 	dropped int
-	rows    []row
-	health  *theater.Health
-	judged  time.Time
+	// rows are those of the charts; spent and health are of the last of them, and judged is when the health was asked for.
+	rows   []row
+	spent  *theater.Cost
+	health *theater.Health
+	judged time.Time
+	fresh  bool
 }
 
 var _ theater.Source = (*feed)(nil)
@@ -220,15 +223,10 @@ func (f *feed) State(ctx context.Context) (theater.State, error) {
 	for _, m := range monitors {
 		s.Monitors = append(s.Monitors, theater.Monitor{Name: m.Name, Status: m.Status, Value: worst(m), Critical: m.Thresholds.Critical})
 	}
-	if spent, err := f.stack.Datadog.Series("sum:llm.request.cost{service:"+service+"}.as_count()", shown*time.Minute); err == nil && len(spent) == 1 {
-		if v := point(last(spent[0].Values)); v != nil {
-			s.Cost = &theater.Cost{USD: *v, Window: "1h"}
-		}
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.measure(now)
-	s.Charts = f.charts(monitors)
+	s.Charts, s.Cost = f.charts(monitors), f.spent
 	s.Health = f.judge(ctx)
 	if s.Health == nil {
 		s.Unavailable = append(s.Unavailable, "the health score")
@@ -236,9 +234,9 @@ func (f *feed) State(ctx context.Context) (theater.State, error) {
 	return s, nil
 }
 
-// judge asks the function insights, at most once a second: its answer changes no faster. f.mu is held.
+// judge asks the function insights, once for each minute of the charts and at most once a second. f.mu is held.
 func (f *feed) judge(ctx context.Context) *theater.Health {
-	if time.Since(f.judged) < time.Second && f.health != nil {
+	if f.health != nil && (!f.fresh || time.Since(f.judged) < time.Second) {
 		return f.health
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "/insights?only=health", http.NoBody)
@@ -252,7 +250,7 @@ func (f *feed) judge(ctx context.Context) *theater.Health {
 		return nil
 	}
 	health.Window = "1h of the stand-in's clock"
-	f.health, f.judged = &health, time.Now()
+	f.health, f.judged, f.fresh = &health, time.Now(), false
 	return f.health
 }
 
@@ -269,7 +267,7 @@ var watched = map[string]string{
 	"quality": "Quality Degradation", "errors": "Error Burst", "safety": "Safety Block Surge", "health": "Health Score Degradation", "anomaly": "Cost Anomaly Detection",
 }
 
-// measure adds a row for each minute that is over since the last; f.mu is held.
+// measure adds a row for each minute that is over since the last, and what was spent up to there; f.mu is held.
 func (f *feed) measure(now time.Time) {
 	minute := now.Truncate(time.Minute)
 	next := minute.Add(-(shown - 1) * time.Minute)
@@ -292,7 +290,13 @@ func (f *feed) measure(now time.Time) {
 				r.values[key+" point "+group], r.values[key+" upper "+group] = sight.Point, sight.Upper
 			}
 		}
-		f.rows = append(f.rows, r)
+		f.rows, f.fresh = append(f.rows, r), true
+		spent, err := f.stack.Datadog.SeriesAt("sum:llm.request.cost{service:"+service+"}.as_count()", at.Add(-shown*time.Minute), at)
+		if err == nil && len(spent) == 1 {
+			if v := point(last(spent[0].Values)); v != nil {
+				f.spent = &theater.Cost{USD: *v, Window: "1h"}
+			}
+		}
 	}
 	if over := len(f.rows) - shown; over > 0 {
 		f.rows = slices.Clone(f.rows[over:])

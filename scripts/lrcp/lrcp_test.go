@@ -39,6 +39,17 @@ func TestLinesWorkWhenPasted(t *testing.T) {
 	}
 }
 
+// TestTheFirstAddressIsThePage looks at what `lrcp up` prints, with a page and without.
+func TestTheFirstAddressIsThePage(t *testing.T) {
+	for built, want := range map[bool]string{true: "open it", false: "not built"} {
+		text := welcome(&local.Stack{URL: "http://f", DatadogURL: "http://d"}, "http://f/#key=s", built)
+		first, rest, _ := strings.Cut(text[strings.Index(text, "http"):], "\n")
+		if !strings.HasPrefix(first, "http://f/#key=s ") || !strings.Contains(first, want) || !strings.Contains(rest, "http://d") {
+			t.Errorf("the first address is %q, want the page, and that it is %s", first, want)
+		}
+	}
+}
+
 // TestDemoOverSockets plays one failure through the real SDKs and sockets, as `lrcp demo --json` does.
 func TestDemoOverSockets(t *testing.T) {
 	var out bytes.Buffer
