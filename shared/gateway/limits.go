@@ -49,6 +49,7 @@ func (g *Gateway) admit(ctx context.Context, call Call, settings control.Setting
 		if e.CostUSD != nil {
 			usd = *e.CostUSD
 		}
-		ticket.Settle(total, usd)
+		// A client that has gone has used what it has used.
+		degraded(e, "limits", ticket.Settle(context.WithoutCancel(ctx), total, usd))
 	}, nil
 }

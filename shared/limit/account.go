@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -56,8 +57,8 @@ func (w *window) roll(id int64) {
 	}
 }
 
-// admit decides and counts.
-func (a *account) admit(ctx context.Context, opts Options, limits Limits, tokens int64) (*Exceeded, error) {
+// admit decides and counts; admitted is the minute that it counts in.
+func (a *account) admit(ctx context.Context, opts Options, limits Limits, tokens int64) (admitted int64, refused *Exceeded, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
@@ -66,34 +67,54 @@ func (a *account) admit(ctx context.Context, opts Options, limits Limits, tokens
 	// What is over already is so for certain: sums only grow. What others don't know yet is sent all the same.
 	if refused := a.over(limits, need, now); refused != nil {
 		if (a.minute.unsent != Amounts{} || a.day.unsent != Amounts{}) && a.old(opts, now) {
-			return refused, a.ask(ctx, opts, limits, now)
+			return 0, refused, a.ask(ctx, opts, limits, now)
 		}
-		return refused, nil
+		return 0, refused, nil
+	}
+	if a.old(opts, now) {
+		err = a.ask(ctx, opts, limits, now)
+		if refused := a.over(limits, need, now); refused != nil {
+			return 0, refused, err
+		}
 	}
 	a.count(need, 1)
-	var err error
-	if a.due(opts, limits, now) {
+	if a.near(limits) && !a.failed {
 		// The request is added up first, so that of two instances with room for one request only one admits it.
 		err = a.ask(ctx, opts, limits, now)
 		a.count(need, -1)
 		if refused := a.over(limits, need, now); refused != nil {
-			return refused, err
+			// It is taken out of the sums at once: what is refused costs nothing.
+			return 0, refused, errors.Join(err, a.ask(ctx, opts, limits, now))
 		}
 		a.count(need, 1)
 	}
-	return nil, err
+	return a.minute.id, nil, err
 }
 
 func (a *account) count(need Amounts, times int64) {
 	a.minute.unsent = a.minute.unsent.add(Amounts{Requests: need.Requests * times, Tokens: need.Tokens * times})
 }
 
-func (a *account) settle(tokens, nano int64) {
+// settle counts what a request took besides its estimate. What it gives back goes to the minute that the estimate was counted in, as
+// long as that one matters: in another it would make room that was never taken.
+func (a *account) settle(ctx context.Context, opts Options, limits Limits, admitted, tokens, nano int64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.roll(time.Now())
-	a.minute.unsent.Tokens += tokens
+	now := time.Now()
+	a.roll(now)
+	m := &a.minute
+	switch back := (Amounts{Tokens: tokens}); {
+	case tokens > 0 || m.id == admitted:
+		m.unsent = m.unsent.add(back)
+	case m.id == admitted+1:
+		m.before, m.late, m.stale = m.before.add(back), m.late.add(back), true
+	}
 	a.day.unsent.NanoUSD += nano
+	// An instance may have no further request: what this one took is told to the others now, at most once an interval.
+	if (limits.TokensPerMinute > 0 || limits.USDPerDay > 0) && a.old(opts, now) {
+		return a.ask(ctx, opts, limits, now)
+	}
+	return nil
 }
 
 func (a *account) roll(now time.Time) {
@@ -150,14 +171,9 @@ func (a *account) until(before, now, most, need int64, at time.Time) time.Durati
 	return max(minute-elapsed+fade(now, most-need), time.Second)
 }
 
-// due is whether the store must be asked before a request is admitted.
-func (a *account) due(opts Options, limits Limits, now time.Time) bool {
-	switch {
-	case a.old(opts, now):
-		return true
-	case a.failed:
-		return false // it is asked again when the interval has passed
-	}
+// near is whether this instance has admitted so much since the store was asked that the next request must be added up before it is
+// admitted.
+func (a *account) near(limits Limits) bool {
 	const quarter = 4
 	unsent := a.minute.unsent
 	return limits.RequestsPerMinute > 0 && unsent.Requests*quarter > a.left.Requests ||

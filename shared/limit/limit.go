@@ -11,12 +11,13 @@
 // after it only, so that requests under way can overrun a budget by their cost.
 //
 // The store is not asked for every request. An instance decides by the sums that it was told last, and by what it has admitted
-// since, and asks again when an interval has passed or when it has admitted a quarter of what was left then. A limit is
-// therefore overrun by at most
+// since, and asks again when an interval has passed or when it has admitted a quarter of what was left then; at the end of a
+// request it tells what that took, if an interval has passed. A limit of requests is therefore overrun by at most
 //
 //	(instances − 1) × min(a quarter of what was left at their last calls, what one of them admits in an interval)
 //
-// which shrinks to nothing near the edge: there every request is added up before it is admitted. While the store can't be
+// which shrinks to nothing near the edge: there every request is added up before it is admitted, and what is refused is taken
+// out again. A budget can be overrun by what is under way, and by what instances spend in an interval, too. While the store can't be
 // reached, each instance goes on with the last sums and its own, so that the limit is overrun at most once by each instance.
 // What was admitted meanwhile is added later.
 //
@@ -135,7 +136,11 @@ type Request struct {
 // Ticket is an admitted request. A nil Ticket is one of a caller without limits.
 type Ticket struct {
 	account *account
+	opts    Options
+	limits  Limits
 	tokens  int64
+	// minute is the window that they were counted in.
+	minute int64
 }
 
 // Admit decides on a request. Without an Exceeded it is admitted, and its Ticket must be settled. err says that the store could
@@ -149,12 +154,12 @@ func (l *Limiter) Admit(ctx context.Context, r Request) (t *Ticket, refused *Exc
 	if limits == (Limits{}) {
 		return nil, nil, nil
 	}
-	t = &Ticket{l.account(r.Caller), int64(max(r.Tokens, 0))}
+	t = &Ticket{account: l.account(r.Caller), opts: l.opts, limits: limits, tokens: int64(max(r.Tokens, 0))}
 	if limits.TokensPerMinute > 0 {
 		// A request that is larger than the limit is admitted when nothing else was.
 		t.tokens = min(t.tokens, int64(limits.TokensPerMinute))
 	}
-	if refused, err = t.account.admit(ctx, l.opts, limits, t.tokens); refused == nil {
+	if t.minute, refused, err = t.account.admit(ctx, l.opts, limits, t.tokens); refused == nil {
 		return t, nil, err
 	}
 	if refused.Caller = r.Caller; capped && refused.Limit == Requests {
@@ -164,16 +169,16 @@ func (l *Limiter) Admit(ctx context.Context, r Request) (t *Ticket, refused *Exc
 }
 
 // Settle counts what the request really took. A request that took nothing, such as one that the cache answered, gives its
-// estimate back.
-func (t *Ticket) Settle(tokens int, usd float64) {
+// estimate back. The error says that the store could not be told; it is told later.
+func (t *Ticket) Settle(ctx context.Context, tokens int, usd float64) error {
 	if t == nil {
-		return
+		return nil
 	}
 	nano := int64(0)
 	if usd > 0 && usd < 1e6 { // more is no price of one request
 		nano = int64(math.Round(usd * 1e9))
 	}
-	t.account.settle(int64(max(tokens, 0))-t.tokens, nano)
+	return t.account.settle(ctx, t.opts, t.limits, t.minute, int64(max(tokens, 0))-t.tokens, nano)
 }
 
 func (l *Limiter) account(caller string) *account {
