@@ -35,7 +35,7 @@ func (c *upCommand) Run(ctx context.Context, out io.Writer) error {
 	}
 	page := stack.URL + "/#key=" + url.QueryEscape(stack.ControlSecret)
 	fmt.Fprint(out, welcome(stack, page, theater.Built()))
-	if c.Open && terminal(out) {
+	if file, ok := out.(*os.File); c.Open && ok && terminal(file) {
 		if err := browse(ctx, page); err != nil {
 			fmt.Fprintln(out, "the browser could not be opened:", err)
 		}
@@ -96,16 +96,6 @@ Try:
 
 Ctrl-C stops.
 `, s.URL, s.DatadogURL, s.APIKey, s.ControlSecret, models(s.Providers), s.DatadogAPIKey, s.DatadogAppKey, page, note)
-}
-
-// terminal is whether somebody is there who has a browser.
-func terminal(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // browse opens an address in the browser of whoever is at the terminal.
