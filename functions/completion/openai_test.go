@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -122,9 +123,7 @@ type clientFailed struct {
 
 func says(text string, more map[string]any) map[string]any {
 	body := map[string]any{"model": "standard", "messages": []any{map[string]any{"role": "developer", "content": "Be brief."}, map[string]any{"role": "user", "content": text}}}
-	for name, v := range more {
-		body[name] = v
-	}
+	maps.Copy(body, more)
 	return body
 }
 
