@@ -25,6 +25,7 @@ import (
 
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/llm/internal/bounded"
 )
 
 // Provider is the provider's name in responses, telemetry and the catalogue, unless the options give another.
@@ -71,7 +72,12 @@ func New(o Options) (*Model, error) {
 			TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
 		}}
 	}
-	opts := []option.RequestOption{option.WithBaseURL(base), option.WithHTTPClient(client), option.WithMaxRetries(0)}
+	bound := *client
+	if bound.Transport == nil {
+		bound.Transport = http.DefaultTransport
+	}
+	bound.Transport = bounded.Transport{Base: bound.Transport}
+	opts := []option.RequestOption{option.WithBaseURL(base), option.WithHTTPClient(&bound), option.WithMaxRetries(0)}
 	if o.APIKey != "" {
 		opts = append(opts, option.WithAPIKey(o.APIKey.Reveal()))
 	}

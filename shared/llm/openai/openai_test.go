@@ -502,6 +502,41 @@ func TestTimeoutOfTheClientItself(t *testing.T) {
 	fails(t, model(t, openai.Options{BaseURL: server.URL, HTTPClient: &http.Client{Timeout: 20 * time.Millisecond}}), llm.Timeout)
 }
 
+// TestAnswerWithoutEnd is given up before it has taken the memory of the process.
+func TestAnswerWithoutEnd(t *testing.T) {
+	for kind, answer := range map[string]struct{ begin, more string }{
+		"application/json":  {`{"choices":[{"message":{"role":"assistant","content":"`, "and so on "},
+		"text/event-stream": {"", event(strings.Repeat("and so on ", 100_000), "")},
+	} {
+		m := model(t, openai.Options{BaseURL: "http://server/v1", HTTPClient: &http.Client{Transport: transport(func(*http.Request) (*http.Response, error) {
+			body := io.MultiReader(strings.NewReader(answer.begin), &repeated{text: answer.more})
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(body)}, nil
+		})}})
+		want, err := llm.BrokenStream, error(nil)
+		if answer.begin != "" {
+			want = llm.ProviderFault
+			_, err = m.Generate(t.Context(), request)
+		} else {
+			_, _, err = collect(t.Context(), m, request)
+		}
+		if e := llm.AsError(err); e == nil || e.Kind != want || !strings.Contains(e.Error(), "longer than any answer") {
+			t.Errorf("%s: got %v, want a %s that says why", kind, err, want)
+		}
+	}
+}
+
+// repeated is a text again and again.
+type repeated struct {
+	text string
+	at   int
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	n := copy(p, r.text[r.at:])
+	r.at = (r.at + n) % len(r.text)
+	return n, nil
+}
+
 func TestServerThatIsNotThere(t *testing.T) {
 	server := httptest.NewServer(nil)
 	server.Close()

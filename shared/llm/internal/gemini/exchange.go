@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/llm/internal/bounded"
 )
 
 // mostBody is how much of a response that failed is read.
@@ -156,7 +157,7 @@ func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(bytes.NewReader(text))
 		return resp, nil
 	}
-	resp.Body = &quietBody{resp.Body, x}
+	resp.Body = &quietBody{bounded.Body(resp.Body), x}
 	return resp, nil
 }
 

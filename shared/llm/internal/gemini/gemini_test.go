@@ -1,7 +1,10 @@
 package gemini_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
+	"github.com/llm-reliability/control-plane/shared/llm/internal/bounded"
 	"github.com/llm-reliability/control-plane/shared/llm/internal/gemini"
 )
 
@@ -162,4 +166,31 @@ func FuzzReply(f *testing.F) {
 			t.Errorf("usage %+v", *u)
 		}
 	})
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("x"), len(p))), nil }
+
+func (endless) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(endless{})}, nil
+}
+
+func TestResponseWithoutEndIsGivenUp(t *testing.T) {
+	ctx, x := gemini.NewExchange(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://server", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := gemini.Transport{Base: endless{}}.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); n != bounded.Most || err != nil {
+		t.Errorf("read %d bytes and %v, want %d and an end", n, err, bounded.Most)
+	}
+	if e := x.Failure(ctx, "m", nil, false); e.Kind != llm.ProviderFault || !errors.Is(e, bounded.ErrTooLong) {
+		t.Errorf("got %v, want a fault of the provider that says why", e)
+	}
 }
