@@ -6,7 +6,7 @@ type Theme = 'system' | 'light' | 'dark';
 
 const storage = 'lrcp-theme';
 const order: Theme[] = ['system', 'light', 'dark'];
-const names: Record<Theme, string> = { system: 'Theme: as the system', light: 'Theme: light', dark: 'Theme: dark' };
+const names: Record<Theme, string> = { system: 'Theme: system', light: 'Theme: light', dark: 'Theme: dark' };
 
 export function startTheme(button: HTMLButtonElement, changed: () => void): void {
   let theme = (localStorage.getItem(storage) as Theme | null) ?? 'system';
