@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -66,7 +67,17 @@ type Cache struct {
 	entries *otter.Cache[string, Entry]
 	shared  Tier
 	timeout time.Duration
+	failed  atomic.Pointer[failure]
 }
+
+// failure is the last one of the shared tier, which is left alone for a second after it: one that hangs must not cost each
+// request its timeout.
+type failure struct {
+	at  time.Time // wall time: the monotonic clock may stand still while an instance is frozen
+	err error
+}
+
+const leftAlone = time.Second
 
 // New returns an empty cache.
 func New(opts Options) (*Cache, error) {
@@ -84,7 +95,7 @@ func New(opts Options) (*Cache, error) {
 	if err != nil {
 		return nil, errors.Join(errors.New("make response cache"), err)
 	}
-	return &Cache{entries, opts.Shared, opts.SharedTimeout}, nil
+	return &Cache{entries: entries, shared: opts.Shared, timeout: opts.SharedTimeout}, nil
 }
 
 // Get returns the answer stored under key, if it is at most maxAge old at now: that of this process, else that of the
@@ -97,9 +108,11 @@ func (c *Cache) Get(ctx context.Context, key string, maxAge time.Duration, now t
 	if c.shared == nil {
 		return Entry{}, false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	switch e, ok, err = c.shared.Get(ctx, key, now); {
+	err = c.ask(ctx, func(ctx context.Context) (err error) {
+		e, ok, err = c.shared.Get(ctx, key, now)
+		return err
+	})
+	switch {
 	case err != nil:
 		return Entry{}, false, fmt.Errorf("read shared cache: %w", err)
 	case !ok || now.Sub(e.Stored) > maxAge:
@@ -129,12 +142,29 @@ func (c *Cache) Put(ctx context.Context, key string, e Entry, ttl time.Duration)
 	if c.shared == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	if err := c.shared.Put(ctx, key, e, e.Stored.Add(ttl)); err != nil && !errors.Is(err, ErrTooLarge) {
+	err := c.ask(ctx, func(ctx context.Context) error { return c.shared.Put(ctx, key, e, e.Stored.Add(ttl)) })
+	if err != nil && !errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("write shared cache: %w", err)
 	}
 	return nil
+}
+
+// ask makes a call of the shared tier, unless it is left alone.
+func (c *Cache) ask(ctx context.Context, call func(context.Context) error) error {
+	now := time.Now()
+	if last := c.failed.Load(); last != nil {
+		// A clock that was set back makes ages negative; asking is the safe answer.
+		if age := now.Sub(last.at); age >= 0 && age < leftAlone {
+			return fmt.Errorf("left alone after %w", last.err)
+		}
+	}
+	bounded, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	err := call(bounded)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrTooLarge) {
+		c.failed.Store(&failure{time.Now().Round(0), err})
+	}
+	return err
 }
 
 // Key is the canonical key of a request: a SHA-256 over the caller, the tier or model that was asked for, and every

@@ -142,7 +142,7 @@ func TestSharedTierIsOptional(t *testing.T) {
 		t.Errorf("get: got %v, %v, want a miss with %v", ok, err, down)
 	}
 	tier.Fail(fmt.Errorf("put: %w", cache.ErrTooLarge))
-	put(t, c, "large", llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start)
+	put(t, instance(t, &tier), "large", llm.Response{Text: "answer", Finish: llm.FinishStop}, time.Hour, start)
 }
 
 // TestSharedTierThatHangs is about the time that a request waits.
@@ -158,7 +158,36 @@ func TestSharedTierThatHangs(t *testing.T) {
 		if took := time.Since(began); took != 50*time.Millisecond {
 			t.Errorf("the request waited for %v, want 50ms", took)
 		}
+		began = time.Now()
+		if _, ok, err := c.Get(t.Context(), "k", time.Hour, start); ok || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the next get: got %v, %v, want a miss for the same reason", ok, err)
+		}
+		if err := c.Put(t.Context(), "k", cache.Entry{Response: llm.Response{Text: "answer", Finish: llm.FinishStop}, Stored: start}, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("put: got %v, want the same reason", err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the next requests waited for %v, want not at all: the tier is left alone", took)
+		}
+		<-time.After(time.Second)
+		began = time.Now()
+		if _, _, err := c.Get(t.Context(), "other", time.Hour, start); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 50*time.Millisecond {
+			t.Errorf("a second later: %v after %v, want another try", err, time.Since(began))
+		}
 	})
+}
+
+// A client that leaves says nothing of the tier.
+func TestSharedTierIsNotLeftAloneForAClientThatLeft(t *testing.T) {
+	var tier cachetest.Memory
+	c := instance(t, &tier)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := c.Get(ctx, "k", time.Hour, start); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want the end of the context", err)
+	}
+	if _, _, err := c.Get(t.Context(), "k", time.Hour, start); err != nil {
+		t.Errorf("the next request: %v", err)
+	}
 }
 
 func TestKeyTellsRequestsApart(t *testing.T) {
