@@ -23,21 +23,28 @@ type row struct{ fault, caller, took, attempts, counted, leaked string }
 
 func TestFaults(t *testing.T) {
 	var rows []row
+	var notes []string
 	t.Run("virtual", func(t *testing.T) {
 		for _, f := range faults {
 			t.Run(f.name, func(t *testing.T) { f.play(t, &rows) })
 		}
 	})
+	t.Run("a crowd", func(t *testing.T) {
+		slowReaders(crowd(), func(line string) { notes = append(notes, line) }).play(t, &rows)
+	})
 	if *reportFile != "" {
-		check(t, os.WriteFile(*reportFile, []byte(report(rows)), 0o600))
+		check(t, os.WriteFile(*reportFile, []byte(report(rows, notes)), 0o600))
 	}
 }
 
-func report(rows []row) string {
+func report(rows []row, notes []string) string {
 	var out strings.Builder
 	out.WriteString("| fault | what the caller got | after | calls of providers | counted | leaked |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, r := range rows {
 		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s |\n", r.fault, r.caller, r.took, r.attempts, r.counted, r.leaked)
+	}
+	for _, n := range notes {
+		fmt.Fprintf(&out, "\n- %s\n", n)
 	}
 	return out.String()
 }
@@ -47,8 +54,10 @@ type fault struct {
 	name   string
 	setup  setup
 	stream bool
-	// play makes the requests; one when nil.
+	// requests makes the requests; one when nil.
 	requests func(w *world) []reply
+	// later is what another instance, whose clock is an hour ahead, did before.
+	later func(w *world)
 
 	caller            string
 	atLeast, atMost   time.Duration // of the slowest request
@@ -57,6 +66,13 @@ type fault struct {
 
 // play meets the fault in virtual time, and judges.
 func (f fault) play(t *testing.T, rows *[]row) {
+	f.setup.store = newStores()
+	if f.later != nil {
+		synctest.Test(t, func(t *testing.T) {
+			<-time.After(time.Until(begin.Add(time.Hour)))
+			f.later(newWorld(t, f.setup))
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		<-time.After(time.Until(begin))
 		w := newWorld(t, f.setup)
@@ -96,6 +112,28 @@ func leaving(after time.Duration, stream bool) func(*world) []reply {
 		ctx, cancel := context.WithCancel(w.t.Context())
 		defer time.AfterFunc(after, cancel).Stop()
 		return []reply{w.ask(ctx, stream)}
+	}
+}
+
+// many makes requests one after another, each at its time, which is every so often.
+func many(n int, every time.Duration) func(*world) []reply {
+	return func(w *world) (replies []reply) {
+		for i := range n {
+			<-time.After(time.Until(begin.Add(time.Duration(i) * every)))
+			replies = append(replies, w.ask(w.t.Context(), false))
+		}
+		return replies
+	}
+}
+
+// withStore makes three requests: two at nearly the same time while the store has a fault, and one when it was healed.
+func withStore(fault func(context.Context) error) func(*world) []reply {
+	return func(w *world) (replies []reply) {
+		w.store.set(fault)
+		replies = append(replies, w.ask(w.t.Context(), false), w.ask(w.t.Context(), false))
+		w.store.set(nil)
+		<-time.After(5 * time.Second)
+		return append(replies, w.ask(w.t.Context(), false))
 	}
 }
 
@@ -230,5 +268,108 @@ var faults = []fault{
 		name: "our credentials are refused at one place", setup: setup{near: []step{says(401, "")}},
 		caller:   "200, the answer",
 		attempts: "europe-west1 unauthenticated → global ok", counted: "success; fallbacks 1; 0.000150 USD",
+	},
+	{
+		name: "a provider refuses connections", setup: setup{near: []step{}},
+		caller:  "200, the answer",
+		atLeast: 50 * time.Millisecond, atMost: 100 * time.Millisecond,
+		attempts: "europe-west1 provider_fault → europe-west1 provider_fault → global ok", counted: "success; retries 1; fallbacks 1; 0.000150 USD",
+	},
+	{
+		name: "an answer that never ends", setup: setup{near: []step{neverEnds}},
+		caller:  "200, the answer",
+		atLeast: 50 * time.Millisecond, atMost: 100 * time.Millisecond,
+		attempts: "europe-west1 provider_fault → europe-west1 provider_fault → global ok", counted: "success; retries 1; fallbacks 1; 0.000150 USD",
+	},
+	{
+		name: "a line of a stream that never ends", setup: setup{near: []step{neverEnds}}, stream: true,
+		caller:  "200, the whole stream",
+		atLeast: 50 * time.Millisecond, atMost: 100 * time.Millisecond,
+		attempts: "europe-west1 provider_fault → europe-west1 provider_fault → global ok", counted: "success; retries 1; fallbacks 1; 0.000150 USD",
+	},
+	{
+		name: "a provider answers 500 for 20 s; a request every 200 ms for a minute", setup: setup{near: []step{failsFor(20 * time.Second)}}, requests: many(300, 200*time.Millisecond),
+		caller:  "300 × 200, the answer",
+		atLeast: 50 * time.Millisecond, atMost: 100 * time.Millisecond,
+		attempts: "198 × europe-west1 ok; 102 × global ok; 6 × europe-west1 provider_fault", counted: "300 × success; retries 2; fallbacks 4; left out by a breaker 98; 0.045000 USD",
+	},
+	{
+		name: "all providers answer 500 for 20 s; a request every 200 ms for a minute", setup: setup{near: []step{failsFor(20 * time.Second)}, far: []step{failsFor(20 * time.Second)}}, requests: many(300, 200*time.Millisecond),
+		caller:  "200 × 200, the answer; 100 × 502 provider_fault",
+		atLeast: 100 * time.Millisecond, atMost: 200 * time.Millisecond,
+		attempts: "200 × europe-west1 ok; 102 × europe-west1 provider_fault; 6 × global provider_fault", counted: "200 × success; 100 × error provider_fault; retries 4; fallbacks 4; left out by a breaker 98; 0.030000 USD",
+	},
+	{
+		name: "all providers answer 500 a minute after the answer was cached for 10 s", setup: setup{near: []step{answers, says(500, "")}, far: []step{says(500, "")}, cacheTTL: 10 * time.Second}, requests: many(2, time.Minute),
+		caller:  "2 × 200, the answer",
+		atLeast: 100 * time.Millisecond, atMost: 200 * time.Millisecond,
+		attempts: "2 × europe-west1 provider_fault; 2 × global provider_fault; 1 × europe-west1 ok", counted: "2 × success; retries 2; fallbacks 1; stale answers 1; 0.000150 USD",
+	},
+	{
+		name: "the state store is down for two of three requests", setup: setup{cacheTTL: time.Nanosecond}, requests: withStore(down),
+		caller:  "3 × 200, the answer",
+		atLeast: 37 * time.Millisecond, atMost: 75 * time.Millisecond,
+		attempts: "2 × europe-west1 ok", counted: "3 × success; cache hits 1; 0.000300 USD; without control, limits, cache",
+	},
+	{
+		name: "the state store hangs for two of three requests", setup: setup{cacheTTL: time.Nanosecond}, requests: withStore(slow(time.Hour)),
+		caller:  "3 × 200, the answer",
+		atLeast: 450 * time.Millisecond, atMost: 450 * time.Millisecond,
+		attempts: "2 × europe-west1 ok", counted: "3 × success; cache hits 1; 0.000300 USD; without control, limits, cache",
+	},
+	{
+		name: "the state store takes 80 ms for two of three requests", setup: setup{cacheTTL: time.Nanosecond}, requests: withStore(slow(80 * time.Millisecond)),
+		caller:  "3 × 200, the answer",
+		atLeast: 320 * time.Millisecond, atMost: 320 * time.Millisecond,
+		attempts: "3 × europe-west1 ok", counted: "3 × success; 0.000450 USD",
+	},
+	{
+		name: "the state store is throttled for two of three requests", setup: setup{cacheTTL: time.Nanosecond}, requests: withStore(throttled),
+		caller:  "3 × 200, the answer",
+		atLeast: 37 * time.Millisecond, atMost: 75 * time.Millisecond,
+		attempts: "2 × europe-west1 ok", counted: "3 × success; cache hits 1; 0.000300 USD; without control, limits, cache",
+	},
+	{
+		name: "the state store goes down while an override keeps requests from a place", requests: func(w *world) []reply {
+			w.avoidNear()
+			first := w.ask(w.t.Context(), false)
+			w.store.set(down)
+			<-time.After(10 * time.Minute)
+			second := w.ask(w.t.Context(), false)
+			<-time.After(30 * time.Minute)
+			return []reply{first, second, w.ask(w.t.Context(), false)}
+		},
+		caller:  "3 × 200, the answer",
+		atLeast: 37 * time.Millisecond, atMost: 75 * time.Millisecond,
+		attempts: "2 × global ok; 1 × europe-west1 ok", counted: "3 × success; 0.000450 USD; without control, limits",
+	},
+	{
+		name: "the clock of a provider is an hour ahead when it says until when to wait", setup: setup{near: []step{saysWhen(time.Hour)}},
+		caller:   "200, the answer",
+		attempts: "europe-west1 rate_limited → global ok", counted: "success; fallbacks 1; 0.000150 USD",
+	},
+	{
+		name: "the clock of the only provider is an hour ahead when it says until when to wait", setup: setup{near: []step{saysWhen(time.Hour)}, alone: true},
+		caller:   "503 rate_limited, Retry-After 3600",
+		attempts: "europe-west1 rate_limited", counted: "error rate_limited",
+	},
+	{
+		name: "the clock of the only provider is an hour behind when it says until when to wait", setup: setup{near: []step{saysWhen(-time.Hour), answers}, alone: true},
+		caller:  "200, the answer",
+		atLeast: 50 * time.Millisecond, atMost: 100 * time.Millisecond,
+		attempts: "europe-west1 rate_limited → europe-west1 ok", counted: "success; retries 1; 0.000150 USD",
+	},
+	{
+		name: "the clock is an hour behind that of the instance before, which made an override and cached", setup: setup{cacheTTL: time.Minute}, later: func(w *world) {
+			w.avoidNear()
+			w.ask(w.t.Context(), false)
+		},
+		caller:   "200, the answer",
+		attempts: "none", counted: "success; cache hits 1; 0.000000 USD",
+	},
+	{
+		name: "the clock jumps an hour ahead between two requests, as when an instance is thawed", requests: many(2, time.Hour),
+		caller:   "2 × 200, the answer",
+		attempts: "2 × europe-west1 ok", counted: "2 × success; 0.000300 USD",
 	},
 }

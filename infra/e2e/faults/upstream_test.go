@@ -44,12 +44,6 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s(&answerWriter{ResponseWriter: w, model: call.Model, stream: call.Stream}, r)
 }
 
-func (u *upstream) called() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.calls
-}
-
 // The answer of every upstream, in the tokens in which it is streamed.
 var tokens = []string{"The mill", " was built", " by the abbey", " in 1732."}
 
@@ -197,6 +191,24 @@ func says(status int, body string, headers ...string) step {
 		}
 		w.WriteHeader(status)
 		w.put("%s", body)
+	}
+}
+
+// failsFor answers 500 until a time after begin, and then as it should.
+func failsFor(d time.Duration) step {
+	return func(w *answerWriter, r *http.Request) {
+		if time.Since(begin) < d {
+			says(500, "oops")(w, r)
+			return
+		}
+		answers(w, r)
+	}
+}
+
+// saysWhen answers 429 with the date at which the provider, whose clock is ahead, wants to be asked again.
+func saysWhen(ahead time.Duration) step {
+	return func(w *answerWriter, r *http.Request) {
+		says(429, "", "Retry-After", time.Now().Add(ahead).UTC().Format(http.TimeFormat))(w, r)
 	}
 }
 

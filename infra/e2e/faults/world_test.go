@@ -44,13 +44,15 @@ const (
 
 // setup is what a fault is played on.
 type setup struct {
-	// near and far are the scripts of the two places; far answers when it has none. With alone, far is not on the route.
+	// near and far are the scripts of the two places; one that is nil answers, and an empty one is of a place that refuses
+	// connections. With alone, far is not on the route.
 	near, far []step
 	alone     bool
 	// cacheTTL puts the cache in force.
 	cacheTTL time.Duration
-	store    *stores
-	sink     telemetry.Sink
+	// store is a new one when nil, sink the memory of the world.
+	store *stores
+	sink  telemetry.Sink
 }
 
 // world is a function that is deployed with everything around it, in one process and in virtual time: its HTTP server, the
@@ -60,6 +62,7 @@ type world struct {
 	net       network
 	upstreams map[string]*upstream
 	store     *stores
+	state     control.Store
 	memory    *telemetry.Memory
 	client    *http.Client
 	// before is how many goroutines there are when nothing happens.
@@ -82,8 +85,10 @@ func newWorld(t *testing.T, s setup) *world {
 		if script == nil {
 			script = []step{answers}
 		}
-		w.upstreams[place] = &upstream{script: script}
-		w.net.listen(t, place, w.upstreams[place])
+		if len(script) > 0 {
+			w.upstreams[place] = &upstream{script: script}
+			w.net.listen(t, place, w.upstreams[place])
+		}
 	}
 	transport := &http.Transport{DialContext: w.net.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
 	for _, place := range []string{near, far} {
@@ -95,9 +100,9 @@ func newWorld(t *testing.T, s setup) *world {
 		}
 	}
 	client := sdk.New(dynamotest.Options(w.store.table), dynamodb.Configure)
-	state, err := dynamodb.New(dynamodb.Options{Client: client, Table: table})
+	w.state, err = dynamodb.New(dynamodb.Options{Client: client, Table: table})
 	check(t, err)
-	reader, err := control.NewReader(control.ReaderOptions{Store: state, Base: control.Settings{Model: string(catalog.Standard), CacheTTL: s.cacheTTL}})
+	reader, err := control.NewReader(control.ReaderOptions{Store: w.state, Base: control.Settings{Model: string(catalog.Standard), CacheTTL: s.cacheTTL}})
 	check(t, err)
 	kept, err := cache.New(cache.Options{Shared: w.store})
 	check(t, err)
@@ -121,6 +126,18 @@ func newWorld(t *testing.T, s setup) *world {
 	synctest.Wait()
 	w.before = goroutines()
 	return w
+}
+
+// avoidNear puts an override in force, for half an hour, that keeps requests from the near place.
+func (w *world) avoidNear() {
+	w.t.Helper()
+	now := time.Now()
+	state, err := w.state.State(w.t.Context(), now)
+	check(w.t, err)
+	check(w.t, w.state.Commit(w.t.Context(), state.Version, []control.Override{{
+		ID: "avoid", Action: control.Failover, Params: control.Params{Provider: near}, Start: now, End: now.Add(30 * time.Minute), Created: now,
+		Source: control.Source{Kind: control.Operator, Operator: "test"},
+	}}))
 }
 
 // reply is what a caller got.

@@ -1,0 +1,120 @@
+package faults_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// crowd is how many callers there are at once. The race detector knows no more than 8128 goroutines, and a caller takes
+// seven.
+func crowd() int {
+	if raceDetector || testing.Short() {
+		return 500
+	}
+	return 10_000
+}
+
+// The bounds of the memory of one caller, in bytes, when it is served and when it has left: its own, the function's and the
+// provider's, which are all in this process. What stays is what the test itself keeps of it.
+const (
+	perCaller = 256 << 10
+	perRecord = 16 << 10
+)
+
+// slowReaders is a crowd that asks at the same moment, and then takes 64 bytes every half second. Connections have no buffer,
+// so that whoever writes waits for them.
+func slowReaders(n int, measured func(row string)) fault {
+	return fault{
+		name:   fmt.Sprintf("%d concurrent callers of streams, who read 64 bytes every half second", n),
+		caller: fmt.Sprintf("%d × 200, the whole stream", n), atLeast: 10 * time.Second, atMost: 20 * time.Second,
+		attempts: fmt.Sprintf("%d × europe-west1 ok", n), counted: fmt.Sprintf("%d × success; %.6f USD", n, 0.00015*float64(n)),
+		requests: func(w *world) []reply {
+			before := memory()
+			replies := make([]reply, n)
+			var group sync.WaitGroup
+			for i := range replies {
+				group.Go(func() { replies[i] = w.askSlowly(64, 500*time.Millisecond) })
+			}
+			<-time.After(5 * time.Second)
+			if open := w.net["function"].open.Load(); open != int64(n) {
+				w.t.Errorf("%d callers are being served at the same time, want %d", open, n)
+			}
+			each := (memory() - before) / int64(n)
+			if each > perCaller {
+				w.t.Errorf("a caller takes %d bytes, want at most %d", each, perCaller)
+			}
+			group.Wait()
+			synctest.Wait()
+			left := (memory() - before) / int64(n)
+			if left > perRecord {
+				w.t.Errorf("%d bytes are left of each caller, want at most %d, which the test keeps", left, perRecord)
+			}
+			measured(fmt.Sprintf("A caller takes %d KiB of memory while all %d are served, both ends of both connections and what the test records included, and %d KiB when all have left.", each>>10, n, left>>10))
+			return replies
+		},
+	}
+}
+
+// memory is what the process uses, garbage not included: what is in a pool is garbage at the third collection.
+func memory() int64 {
+	for range 3 {
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// askSlowly asks for a stream over a connection of its own, and takes so many bytes every so often.
+func (w *world) askSlowly(size int, pause time.Duration) (got reply) {
+	began := time.Now()
+	defer func() { got.took = time.Since(began) }()
+	c, err := w.net.DialContext(w.t.Context(), "tcp", "function:80")
+	if err != nil {
+		return reply{failed: err}
+	}
+	defer c.Close()
+	body := `{"stream":true,"messages":[{"role":"user","content":"Who built the mill?"}]}`
+	if _, err := fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: function\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body); err != nil {
+		return reply{failed: err}
+	}
+	slowly := &slowReader{c, make([]byte, size), pause}
+	var all strings.Builder
+	if _, err := io.Copy(&all, slowly); err != nil {
+		return reply{failed: err}
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(all.String())), nil)
+	if err != nil {
+		return reply{failed: err}
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	got = reply{status: resp.StatusCode, failed: err}
+	got.events(data)
+	return got
+}
+
+// slowReader reads little, and seldom.
+type slowReader struct {
+	from  io.Reader
+	piece []byte
+	pause time.Duration
+}
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	<-time.After(s.pause)
+	n, err := io.ReadFull(s.from, s.piece[:min(len(p), len(s.piece))])
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return copy(p, s.piece[:n]), err
+}
