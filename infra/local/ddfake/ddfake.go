@@ -200,13 +200,14 @@ type source struct {
 	transition string
 }
 
-// mention follows the mentions of a message.
+// mention follows the mentions of a message. Workflows are started when the rest is recorded, so that the timeline has one order.
 func (d *Datadog) mention(ctx context.Context, from source, message string) {
+	var workflows []monitor.Mention
 	for _, mention := range monitor.Mentions(message) {
 		e := Entry{Monitor: from.name, Text: mention.Handle, Detail: map[string]any{"transition": from.transition, "to": string(mention.Kind)}}
 		switch mention.Kind {
 		case monitor.MentionWorkflow:
-			d.start(ctx, mention.Handle, trigger{from, mention.Params})
+			workflows = append(workflows, mention)
 			continue
 		case monitor.MentionOnCall:
 			e.Kind = KindPage
@@ -221,5 +222,8 @@ func (d *Datadog) mention(ctx context.Context, from source, message string) {
 			e.Kind = KindNotification
 		}
 		d.record(e)
+	}
+	for _, w := range workflows {
+		d.start(ctx, w.Handle, trigger{from, w.Params})
 	}
 }
