@@ -159,6 +159,9 @@ func (d *deployment) deploy(ctx context.Context, talk conversation, cloud string
 	work := &assetsWork{deployment: d, values: values, target: target, out: talk.out, variant: cmp.Or(d.Variant, variantOf(cloud))}
 	smoke := &smokeTest{target: target, out: talk.out, wait: d.Wait, version: described.version, values: values}
 	problems := target.Requirements(ctx)
+	if !d.Destroy {
+		problems = append(problems, pageProblems(d.Root)...)
+	}
 	if !d.SkipAssets {
 		more, err := work.requirements(d.Destroy)
 		if err != nil {
@@ -196,6 +199,18 @@ func (d *deployment) deploy(ctx context.Context, talk conversation, cloud string
 	if report.Err != nil {
 		fmt.Fprint(talk.out, report.Text(talk.resume()))
 		return statusFailed
+	}
+	return nil
+}
+
+// pageProblems says whether the page of the theater lacks its build, which is compiled into that function.
+func pageProblems(root string) []deploy.Problem {
+	web := filepath.Join(root, "functions", "theater", "web")
+	if _, err := os.Stat(filepath.Join(web, "package.json")); err != nil {
+		return nil // the sources are elsewhere, and what is missing with them is told by who builds
+	}
+	if _, err := os.Stat(filepath.Join(web, "dist", "index.html")); err != nil {
+		return []deploy.Problem{{What: "the page of the theater is not built", Fix: "make web"}}
 	}
 	return nil
 }
