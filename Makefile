@@ -60,11 +60,11 @@ node_modules: package.json package-lock.json
 
 # go test vets with all analyzers here, so that nothing is compiled a second time for go vet. The long timeout is for
 # a first run: infra/lambda/runtimetest compiles the binaries of all functions. Two tests that repeat the same code
-# hundreds of times run as a sample with the race detector, and whole without. The last line counts packages.
+# hundreds of times, and that of the page in a browser, run as a sample with the race detector, and whole without. The last line counts packages.
 test: openapi node_modules web ## formatting, vet, and all tests with the race detector, in random order
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
 	@( $(GO) test -race -short -shuffle=on -vet=all -timeout 20m ./...; status=$$?; \
-		$(GO) test -shuffle=on -vet=off -run 'EverySeededDefect|ACrashAnywhere' ./infra/assets/check ./infra/assets/deploy && exit $$status \
+		$(GO) test -shuffle=on -vet=off -run 'EverySeededDefect|ACrashAnywhere|InABrowser' ./infra/assets/check ./infra/assets/deploy ./infra/e2e/theater && exit $$status \
 	) | awk '{ print; fflush() } /^ok/ { ok++ } /^FAIL\t/ { bad++ } END { printf "%d passed, %d failed\n", ok, bad }'
 
 lint: check-go $(GOLANGCI_LINT) ## golangci-lint, installed into bin at first use
@@ -82,6 +82,9 @@ compare: check-go ## this gateway beside a bare reverse proxy, Bifrost core, Por
 
 quality: check-go ## how well the quality signals tell supported answers from others
 	@$(GO) run ./scripts/quality
+
+faults: check-go ## what callers get, and what is counted, when providers, the state, the agent or clocks fail
+	@mkdir -p build && $(GO) test -count=1 ./infra/e2e/faults -report $(CURDIR)/build/faults.md > /dev/null && cat build/faults.md
 
 fuzz: check-go ## every fuzz target for FUZZTIME, 10s
 	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r package target; do \
