@@ -32,6 +32,11 @@ func TestFaults(t *testing.T) {
 	t.Run("a crowd", func(t *testing.T) {
 		slowReaders(crowd(), func(line string) { notes = append(notes, line) }).play(t, &rows)
 	})
+	t.Run("agent", func(t *testing.T) {
+		for _, f := range agentFaults {
+			t.Run(f.name, func(t *testing.T) { f.play(t, &rows) })
+		}
+	})
 	if *reportFile != "" {
 		check(t, os.WriteFile(*reportFile, []byte(report(rows, notes)), 0o600))
 	}

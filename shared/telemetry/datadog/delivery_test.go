@@ -185,6 +185,22 @@ func TestCloseIsBounded(t *testing.T) {
 	}
 }
 
+// While flushes are put off, nothing is accounted for; Close is the last that can.
+func TestCloseCountsWhatWasPutOff(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, nil)
+	a.set(func() { a.delay = 2 * time.Second })
+	for range 5 { // three of them expire, and two are put off
+		if err := request(t, s, 20*time.Millisecond); err == nil {
+			t.Fatal("a flush that nobody acknowledged succeeded")
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_ = s.Close(ctx) // it can't deliver in time either
+	eventually(t, "all items counted", func() bool { return a.dropped(t, "flush_timeout") == 40 })
+}
+
 func TestInTheBackgroundNoFlushWaitsAndNothingIsLost(t *testing.T) {
 	a := startAgent(t)
 	s := start(t, a, io.Discard, func(c *datadog.Config) { c.Background = true })

@@ -130,6 +130,10 @@ func (s *Sink) TracerOptions() []tracer.StartOption {
 // Close flushes, stops the tracer, if Start started it, and closes the socket. The SDK waits for its own requests before
 // it stops, which may take seconds with an agent that hangs; when ctx ends first, Close leaves that to the SDK.
 func (s *Sink) Close(ctx context.Context) error {
+	// The last flush waits whatever came before: what it can't deliver is lost, and must be counted.
+	s.mu.Lock()
+	s.expired = 0
+	s.mu.Unlock()
 	err := s.Flush(ctx)
 	if s.background() {
 		if s.statsd != nil {
