@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,9 @@ import (
 
 // ChatRequest is the body of POST /v1/chat/completions, as documented at
 // https://platform.openai.com/docs/api-reference/chat/create. Fields that only hint at sampling or bookkeeping are taken
-// and have no effect. Fields that would change the form of the answer are refused unless they ask for the plain one.
+// and have no effect. Fields that would change the form of the answer, or what it is made of, are refused unless they ask for
+// the plain one. Every field that the official client can send is one or the other; null is as good as absent. A field that
+// OpenAI does not know is refused, since it is a mistake of the caller's as a rule.
 type ChatRequest struct {
 	Model               string        `json:"model"`
 	Messages            []chatMessage `json:"messages"`
@@ -37,9 +40,16 @@ type ChatRequest struct {
 		Type   string          `json:"type"`
 		Schema json.RawMessage `json:"json_schema"`
 	} `json:"response_format"`
-	Tools      []json.RawMessage `json:"tools"`
-	Functions  []json.RawMessage `json:"functions"`
-	Modalities []string          `json:"modalities"`
+	Tools        []json.RawMessage  `json:"tools"`
+	ToolChoice   optional           `json:"tool_choice"`
+	Functions    []json.RawMessage  `json:"functions"`
+	FunctionCall optional           `json:"function_call"`
+	Modalities   []string           `json:"modalities"`
+	Audio        optional           `json:"audio"`
+	TopLogprobs  int                `json:"top_logprobs"`
+	LogitBias    map[string]float64 `json:"logit_bias"`
+	WebSearch    optional           `json:"web_search_options"`
+	Moderation   optional           `json:"moderation"`
 
 	// Taken without effect.
 	TopP              *float64          `json:"top_p"`
@@ -49,6 +59,9 @@ type ChatRequest struct {
 	User              string            `json:"user"`
 	SafetyIdentifier  string            `json:"safety_identifier"`
 	PromptCacheKey    string            `json:"prompt_cache_key"`
+	CacheRetention    string            `json:"prompt_cache_retention"`
+	CacheOptions      optional          `json:"prompt_cache_options"`
+	Prediction        optional          `json:"prediction"`
 	Metadata          map[string]string `json:"metadata"`
 	Store             bool              `json:"store"`
 	ServiceTier       string            `json:"service_tier"`
@@ -100,6 +113,23 @@ func (m *chatMessage) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// optional is a value of which it only matters whether it is there; null is not.
+type optional json.RawMessage
+
+// UnmarshalJSON takes anything.
+func (o *optional) UnmarshalJSON(data []byte) error {
+	*o = append((*o)[:0], data...)
+	return nil
+}
+
+func (o optional) given() bool { return len(o) > 0 && string(o) != "null" }
+
+// oneOf is whether the value is one of the given words.
+func (o optional) oneOf(words ...string) bool {
+	var word string
+	return json.Unmarshal(o, &word) == nil && slices.Contains(words, word)
+}
+
 // stopStrings is one string, or an array of them.
 type stopStrings []string
 
@@ -149,6 +179,20 @@ func (r *ChatRequest) Validate() (bad []httpjson.FieldError) {
 	}
 	if len(r.Functions) > 0 {
 		add("functions", "is not supported")
+	}
+	for _, f := range []struct {
+		name  string
+		asked bool
+	}{
+		{"audio", r.Audio.given()}, {"logit_bias", len(r.LogitBias) > 0}, {"moderation", r.Moderation.given()},
+		{"top_logprobs", r.TopLogprobs != 0}, {"web_search_options", r.WebSearch.given()},
+		// Without tools there is nothing to choose from, and so nothing to refuse, unless one must be called.
+		{"function_call", r.FunctionCall.given() && !r.FunctionCall.oneOf("none", "auto")},
+		{"tool_choice", r.ToolChoice.given() && !r.ToolChoice.oneOf("none", "auto")},
+	} {
+		if f.asked {
+			add(f.name, "is not supported")
+		}
 	}
 	for _, m := range r.Modalities {
 		if m != "text" {
