@@ -93,8 +93,8 @@ func TestEachFieldOfAChat(t *testing.T) {
 func TestEachFieldOfTheOfficialClientIsDecided(t *testing.T) {
 	params := reflect.TypeFor[openai.ChatCompletionNewParams]()
 	n := 0
-	for i := range params.NumField() {
-		name, _, _ := strings.Cut(params.Field(i).Tag.Get("json"), ",")
+	for field := range params.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name == "" || name == "-" {
 			continue
 		}

@@ -112,6 +112,7 @@ func (f agentFault) play(t *testing.T, rows *[]row) {
 		got = append(got, fmt.Sprintf("%d, %s", resp.StatusCode, answer))
 	}
 	running := ofSDK()
+	server.Close() // it waits for what goes on after the last response has left
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_ = sink.Close(ctx) // what the agent has not taken is the subject

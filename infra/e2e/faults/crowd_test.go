@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/llm-reliability/control-plane/shared/retry"
+	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
 
 // crowd is how many callers there are at once. The race detector knows no more than 8128 goroutines, and a caller takes
@@ -63,6 +67,91 @@ func slowReaders(n int, measured func(row string)) fault {
 		},
 	}
 }
+
+// perRequest bounds what a request may leave behind, in bytes: the mean over thousands, so that a map that grows, or a goroutine
+// that stays, would be seen.
+const perRequest = 64
+
+// mixture is thousands of requests, of which a quarter of a provider's answers are faults, and nothing may stay. It returns what
+// was measured.
+func mixture(t *testing.T, rows *[]row) (measured string) {
+	n := 4000
+	if testing.Short() {
+		n = 1000
+	}
+	faults := []step{says(500, ""), resets, garbage, breaksBeforeText, says(429, "", "Retry-After", "1"), empty}
+	var script []step
+	for i := range n {
+		script = append(script, answers, answers, answers, faults[i%len(faults)])
+	}
+	synctest.Test(t, func(t *testing.T) {
+		<-time.After(time.Until(begin))
+		total := &tallied{}
+		w := newWorld(t, setup{near: script, sink: total})
+		served, slowest, before := 0, time.Duration(0), int64(0)
+		for i := range n {
+			if i == n/5 {
+				before = memory()
+			}
+			<-time.After(100 * time.Millisecond)
+			r := w.ask(t.Context(), i%2 == 0)
+			slowest = max(slowest, r.took)
+			if said := r.String(); said == "200, the answer" || said == "200, the whole stream" {
+				served++
+			}
+		}
+		synctest.Wait()
+		total.mu.Lock()
+		defer total.mu.Unlock()
+		left := (memory() - before) / int64(n-n/5)
+		r := row{
+			fmt.Sprintf("%d requests, half of them streams, when a quarter of a provider's answers are 500s, 429s, resets, HTML, empty, or streams that break", n),
+			fmt.Sprintf("%d × 200, the answer or the whole stream", served), slowest.Round(time.Millisecond).String(),
+			fmt.Sprintf("%d, of which %d repeated a call, and %d went to the other place", total.attempts, total.retries, total.fallbacks),
+			fmt.Sprintf("%d requests, of which %d left a place out by its breaker", total.requests, total.skipped), w.leaked(),
+		}
+		*rows = append(*rows, r)
+		if served != n || total.requests != n || r.leaked != "no" {
+			t.Errorf("%d requests were served and %d counted, want %d; leaked: %s", served, total.requests, n, r.leaked)
+		}
+		if most := retry.Reserve + int(retry.Share*float64(n)); total.retries > most || total.retries == 0 || total.fallbacks == 0 {
+			t.Errorf("%d calls were repeated and %d went elsewhere, want some, and at most %d repeated", total.retries, total.fallbacks, most)
+		}
+		if left > perRequest {
+			t.Errorf("a request leaves %d bytes behind, want at most %d", left, perRequest)
+		}
+		measured = fmt.Sprintf("Over the last %d of these %d requests, memory grew by %d bytes a request.", n-n/5, n, left)
+	})
+	return measured
+}
+
+// tallied is a sink that keeps sums, and no request.
+type tallied struct {
+	telemetry.Memory
+
+	mu                                              sync.Mutex
+	requests, attempts, retries, fallbacks, skipped int
+}
+
+// Record implements telemetry.Sink.
+func (s *tallied) Record(_ context.Context, e *telemetry.Exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+	s.skipped += min(1, len(e.Skipped))
+	for _, a := range e.Attempts {
+		s.attempts++
+		if a.Retry {
+			s.retries++
+		}
+		if a.Fallback {
+			s.fallbacks++
+		}
+	}
+}
+
+// Emit implements telemetry.Sink.
+func (s *tallied) Emit([]telemetry.Point) {}
 
 // memory is what the process uses, garbage not included: what is in a pool is garbage at the third collection.
 func memory() int64 {

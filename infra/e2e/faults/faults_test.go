@@ -32,6 +32,9 @@ func TestFaults(t *testing.T) {
 	t.Run("a crowd", func(t *testing.T) {
 		slowReaders(crowd(), func(line string) { notes = append(notes, line) }).play(t, &rows)
 	})
+	t.Run("memory", func(t *testing.T) {
+		notes = append(notes, mixture(t, &rows))
+	})
 	t.Run("agent", func(t *testing.T) {
 		for _, f := range agentFaults {
 			t.Run(f.name, func(t *testing.T) { f.play(t, &rows) })
@@ -377,4 +380,49 @@ var faults = []fault{
 		caller:   "2 × 200, the answer",
 		attempts: "2 × europe-west1 ok", counted: "2 × success; 0.000300 USD",
 	},
+}
+
+// TestWhatLeaksIsSeen leaves something behind of each kind.
+func TestWhatLeaksIsSeen(t *testing.T) {
+	for name, tt := range map[string]struct {
+		leave func(w *world) (clean func())
+		want  string
+	}{
+		"nothing": {func(*world) func() { return func() {} }, "no"},
+		"a goroutine": {func(*world) func() {
+			stop := make(chan struct{})
+			go func() { <-stop }()
+			return func() { close(stop) }
+		}, "1 goroutines"},
+		"a connection, which the server has a goroutine for": {func(w *world) func() {
+			c, err := w.net.DialContext(w.t.Context(), "tcp", "function:80")
+			check(w.t, err)
+			return func() { _ = c.Close() }
+		}, "1 connections to function, 1 goroutines"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, setup{})
+				clean := tt.leave(w)
+				if got := w.leaked(); got != tt.want {
+					t.Errorf("leaked: %s, want %s", got, tt.want)
+				}
+				clean()
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, setup{near: []step{hangs}})
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			w.ask(ctx, false)
+		}()
+		if got := w.leaked(); !strings.Contains(got, "1 calls of "+near) {
+			t.Errorf("leaked: %s, want the call that is under way", got)
+		}
+		cancel()
+		<-gone
+	})
 }
