@@ -84,7 +84,7 @@ quality: check-go ## how well the quality signals tell supported answers from ot
 	@$(GO) run ./scripts/quality
 
 faults: check-go ## what callers get, and what is counted, when providers, the state, the agent or clocks fail
-	@mkdir -p build && $(GO) test -count=1 ./infra/e2e/faults -report $(CURDIR)/build/faults.md > /dev/null && cat build/faults.md
+	@mkdir -p build && $(GO) test -count=1 ./infra/e2e/faults -report $(CURDIR)/build/faults.md > build/faults.log 2>&1 && cat build/faults.md || { cat build/faults.log; exit 1; }
 
 fuzz: check-go ## every fuzz target for FUZZTIME, 10s
 	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r package target; do \

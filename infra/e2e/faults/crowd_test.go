@@ -124,7 +124,7 @@ func mixture(t *testing.T, rows *[]row) (measured string) {
 		if most := inAll + perRequest*observed; left > most {
 			t.Errorf("%d requests leave %d bytes behind, want at most %d", observed, left, most)
 		}
-		measured = fmt.Sprintf("Over the last %d of these %d requests, memory grew by %d bytes a request.", observed, n, left/observed)
+		measured = fmt.Sprintf("Over the last %d of these %d requests, memory changed by %d bytes a request.", observed, n, left/observed)
 	})
 	return measured
 }
