@@ -107,5 +107,6 @@ func deployedEnv(b *testing.B) []string {
 		"LRCP_CONTROL_SECRETS=a-control-secret-of-the-benchmark",
 		"DD_API_KEY=00000000000000000000000000000000", "DD_APP_KEY=none", "DD_SITE=datadoghq.eu",
 		"LRCP_PROBE_QA_URL=http://127.0.0.1:1", "LRCP_PROBE_COMPLETION_URL=http://127.0.0.1:1", "LRCP_PROBE_API_KEY=none",
+		"LRCP_ESCALATION_APP_KEY=none", "LRCP_THEATER_INSIGHTS_URL=http://127.0.0.1:1", "LRCP_THEATER_REMEDIATION_URL=http://127.0.0.1:1",
 	})
 }
