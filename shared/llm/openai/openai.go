@@ -48,8 +48,9 @@ type Options struct {
 
 // Model implements llm.Model; it is safe for concurrent use.
 type Model struct {
-	chat     sdk.ChatCompletionService
-	client   sdk.Client
+	chat sdk.ChatCompletionService
+	// opts are those of a call that is not streamed. A client of the SDK in a field would link all of its services.
+	opts     []option.RequestOption
 	provider string
 	// completionTokens is set for OpenAI itself, whose reasoning models refuse max_tokens. Most other servers know nothing
 	// else.
@@ -84,7 +85,7 @@ func New(o Options) (*Model, error) {
 	return &Model{
 		// The service by itself takes these options only; the SDK's client would add what it finds in the environment.
 		chat:             sdk.NewChatCompletionService(opts...),
-		client:           sdk.Client{Options: opts},
+		opts:             opts,
 		provider:         cmp.Or(o.Provider, Provider),
 		completionTokens: u.Hostname() == "api.openai.com",
 	}, nil
@@ -95,7 +96,8 @@ func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, e
 	var raw *http.Response
 	var body []byte
 	// The SDK's client sends and judges the request. Its types for bodies would cost more than all the rest of it.
-	err := m.client.Execute(ctx, http.MethodPost, "chat/completions", m.wire(req), &body, option.WithResponseInto(&raw))
+	client := sdk.Client{Options: m.opts}
+	err := client.Execute(ctx, http.MethodPost, "chat/completions", m.wire(req), &body, option.WithResponseInto(&raw))
 	if err != nil {
 		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
 	}
