@@ -52,20 +52,7 @@ func emulator(t *testing.T, url string, tables *int) (handler http.Handler, name
 	name = fmt.Sprintf("%s-%d", table, *tables)
 	handler = dynamotest.WithTransactions(url, name)
 	client := sdk.New(dynamotest.Options(handler))
-	_, err := client.CreateTable(t.Context(), &sdk.CreateTableInput{
-		TableName: &name, BillingMode: types.BillingModePayPerRequest,
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
-		},
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}, {AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	soon := func(o *sdk.TableExistsWaiterOptions) { o.MinDelay, o.MaxDelay = time.Millisecond, 10*time.Millisecond }
-	if err := sdk.NewTableExistsWaiter(client, soon).Wait(t.Context(), &sdk.DescribeTableInput{TableName: &name}, time.Minute); err != nil {
+	if err := dynamotest.CreateTable(t.Context(), client, name); err != nil {
 		t.Fatal(err)
 	}
 	return handler, name

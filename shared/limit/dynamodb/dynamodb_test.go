@@ -10,7 +10,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	controldynamodb "github.com/llm-reliability/control-plane/shared/control/dynamodb"
 	"github.com/llm-reliability/control-plane/shared/control/dynamodb/dynamotest"
@@ -43,20 +42,7 @@ func TestConformanceOnTheEmulator(t *testing.T) {
 	client := sdk.New(options)
 	limittest.Conformance(t, func(t *testing.T) limit.Counters {
 		name := strings.ReplaceAll(t.Name(), "/", "-")
-		_, err := client.CreateTable(t.Context(), &sdk.CreateTableInput{
-			TableName: &name, BillingMode: types.BillingModePayPerRequest,
-			KeySchema: []types.KeySchemaElement{
-				{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
-			},
-			AttributeDefinitions: []types.AttributeDefinition{
-				{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}, {AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS},
-			},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		soon := func(o *sdk.TableExistsWaiterOptions) { o.MinDelay, o.MaxDelay = time.Millisecond, 10*time.Millisecond }
-		if err := sdk.NewTableExistsWaiter(client, soon).Wait(t.Context(), &sdk.DescribeTableInput{TableName: &name}, time.Minute); err != nil {
+		if err := dynamotest.CreateTable(t.Context(), client, name); err != nil {
 			t.Fatal(err)
 		}
 		return open(t, options, name)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 
 	controldynamodb "github.com/llm-reliability/control-plane/shared/control/dynamodb"
@@ -41,20 +40,7 @@ func TestConformanceOnTheEmulator(t *testing.T) {
 	options := dynamotest.Options(nil)
 	options.HTTPClient, options.BaseEndpoint = http.DefaultClient, aws.String(emulatortest.DynamoDB(t))
 	client := sdk.New(options)
-	_, err := client.CreateTable(t.Context(), &sdk.CreateTableInput{
-		TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
-		},
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}, {AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	soon := func(o *sdk.TableExistsWaiterOptions) { o.MinDelay, o.MaxDelay = time.Millisecond, 10*time.Millisecond }
-	if err := sdk.NewTableExistsWaiter(client, soon).Wait(t.Context(), &sdk.DescribeTableInput{TableName: aws.String(table)}, time.Minute); err != nil {
+	if err := dynamotest.CreateTable(t.Context(), client, table); err != nil {
 		t.Fatal(err)
 	}
 	outboxtest.Conformance(t, func(t *testing.T) outbox.Store { return open(t, options, t.Name()) })
