@@ -28,7 +28,7 @@ const module = "github.com/llm-reliability/control-plane"
 
 // layers are the packages directly below shared. A package imports its own layer or a lower one.
 var layers = map[string]int{
-	"llm": 0, "retry": 0, "env": 0, "httpjson": 0, "prose": 0, "emulatortest": 0,
+	"llm": 0, "retry": 0, "env": 0, "httpjson": 0, "prose": 0, "emulatortest": 0, "internal": 0,
 	"catalog": 1, "quality": 1, "safety": 1, "control": 1, "cache": 1, "ddapi": 1, "outbox": 1, "limit": 1, "attribution": 1,
 	"remediation": 2, "telemetry": 2, "analytics": 2,
 	"gateway": 3, "serverless": 3,
@@ -46,7 +46,7 @@ type library struct {
 var libraries = []library{
 	{path: "golang.org/x/sync", in: []string{"shared", "functions", "infra"}},
 	{path: "github.com/maypok86/otter/v2", in: []string{"shared/cache"}, oneFile: true},
-	{path: "go.etcd.io/bbolt", in: []string{"shared/control/bolt", "shared/outbox/bolt", "shared/limit/bolt"}},
+	{path: "go.etcd.io/bbolt", in: []string{"shared/internal/boltfile", "shared/control/bolt", "shared/outbox/bolt", "shared/limit/bolt"}},
 	{path: "github.com/DataDog/dd-trace-go/v2", in: []string{"shared/telemetry/datadog", "shared/serverless"}},
 	// The Lambda wrapper still starts the first major version of the tracer, so that serverless must silence its log.
 	{path: "gopkg.in/DataDog/dd-trace-go.v1", in: []string{"shared/serverless"}, oneFile: true},

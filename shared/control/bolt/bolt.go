@@ -9,16 +9,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/llm-reliability/control-plane/shared/control"
+	"github.com/llm-reliability/control-plane/shared/internal/boltfile"
 )
 
 // The layout of the file.
@@ -34,49 +32,34 @@ var (
 )
 
 // Options say where the state is.
-type Options struct {
-	// Path is the file; it and its directory are made when they do not exist.
-	Path string
-	// LockTimeout bounds how long Open waits for another process to let go of the file; 1 s when 0.
-	LockTimeout time.Duration
-}
+type Options = boltfile.Options
 
 // Store is a control.Store in one file.
-type Store struct {
-	db *bbolt.DB
-	// writer is held while writing: bbolt's own lock for that cannot be given up when a context ends.
-	writer chan struct{}
-}
+type Store struct{ file *boltfile.File }
 
 var _ control.Store = (*Store)(nil)
 
 // Open opens or makes the file. The error wraps control.ErrUnavailable when another process holds it.
 func Open(opts Options) (*Store, error) {
-	if opts.Path == "" {
-		return nil, errors.New("bolt: Path is required")
-	}
-	if err := os.MkdirAll(filepath.Dir(opts.Path), 0o700); err != nil {
-		return nil, fmt.Errorf("open control state %s: %w", opts.Path, err)
-	}
-	db, err := bbolt.Open(opts.Path, 0o600, &bbolt.Options{Timeout: cmp.Or(opts.LockTimeout, time.Second)})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open control state %s: %w: another process holds the file", opts.Path, control.ErrUnavailable)
+	file, err := boltfile.Open(opts)
+	if errors.Is(err, boltfile.ErrHeld) {
+		err = fmt.Errorf("%w: %w", control.ErrUnavailable, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open control state %s: %w", opts.Path, err)
 	}
-	if err := prepare(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare control state %s: %w", opts.Path, err), db.Close())
+	if err := prepare(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare control state %s: %w", opts.Path, err), file.Close())
 	}
-	return &Store{db: db, writer: make(chan struct{}, 1)}, nil
+	return &Store{file: file}, nil
 }
 
 // prepare makes the buckets that are missing. A write waits for the disk, and would do so at every cold start: a file
 // that has them all is only read.
-func prepare(db *bbolt.DB) error {
+func prepare(file *boltfile.File) error {
 	names := [][]byte{overridesBucket, untilBucket, metaBucket}
 	ready := true
-	err := db.View(func(tx *bbolt.Tx) error {
+	err := file.View(context.Background(), func(tx *bbolt.Tx) error {
 		for _, name := range names {
 			ready = ready && tx.Bucket(name) != nil
 		}
@@ -85,7 +68,7 @@ func prepare(db *bbolt.DB) error {
 	if err != nil || ready {
 		return err
 	}
-	return db.Update(func(tx *bbolt.Tx) error {
+	return file.Update(context.Background(), func(tx *bbolt.Tx) error {
 		for _, name := range names {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -98,7 +81,7 @@ func prepare(db *bbolt.DB) error {
 // State implements control.Store.
 func (s *Store) State(ctx context.Context, since time.Time) (control.State, error) {
 	var state control.State
-	err := s.view(ctx, func(tx *bbolt.Tx) error {
+	err := s.file.View(ctx, func(tx *bbolt.Tx) error {
 		state.Version = version(tx)
 		overrides, c := tx.Bucket(overridesBucket), tx.Bucket(untilBucket).Cursor()
 		for k, id := c.Seek(timeKey(since.Add(1))); k != nil; k, id = c.Next() {
@@ -124,16 +107,7 @@ func (s *Store) State(ctx context.Context, since time.Time) (control.State, erro
 
 // Commit implements control.Store. It returns after the file was synced.
 func (s *Store) Commit(ctx context.Context, expected control.Version, overrides []control.Override) error {
-	select {
-	case s.writer <- struct{}{}:
-		defer func() { <-s.writer }()
-	case <-ctx.Done():
-		return wrap("write control state", ctx.Err())
-	}
-	if err := ctx.Err(); err != nil {
-		return wrap("write control state", err)
-	}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.file.Update(ctx, func(tx *bbolt.Tx) error {
 		if version(tx) != expected {
 			return control.ErrConflict
 		}
@@ -153,7 +127,7 @@ func (s *Store) Commit(ctx context.Context, expected control.Version, overrides 
 
 // Get implements control.Store.
 func (s *Store) Get(ctx context.Context, id string) (o control.Override, ok bool, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
+	err = s.file.View(ctx, func(tx *bbolt.Tx) error {
 		value := tx.Bucket(overridesBucket).Get([]byte(id))
 		if value == nil {
 			return nil
@@ -170,18 +144,11 @@ func (s *Store) Get(ctx context.Context, id string) (o control.Override, ok bool
 
 // Ping implements control.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	return wrap("reach control state", s.view(ctx, func(*bbolt.Tx) error { return nil }))
+	return wrap("reach control state", s.file.View(ctx, func(*bbolt.Tx) error { return nil }))
 }
 
 // Close implements control.Store. It waits for the calls that are under way.
-func (s *Store) Close() error { return wrap("close control state", s.db.Close()) }
-
-func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return s.db.View(read)
-}
+func (s *Store) Close() error { return wrap("close control state", s.file.Close()) }
 
 // put writes an override and moves its entry in the order of ends.
 func put(tx *bbolt.Tx, o control.Override) error {

@@ -3,17 +3,15 @@
 package bolt
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
 
+	"github.com/llm-reliability/control-plane/shared/internal/boltfile"
 	"github.com/llm-reliability/control-plane/shared/limit"
 )
 
@@ -21,19 +19,10 @@ import (
 var countersBucket = []byte("counters")
 
 // Options say where the counters are.
-type Options struct {
-	// Path is the file; it and its directory are made when they do not exist.
-	Path string
-	// LockTimeout bounds how long Open waits for another process to let go of the file; 1 s when 0.
-	LockTimeout time.Duration
-}
+type Options = boltfile.Options
 
 // Counters are limit.Counters in one file.
-type Counters struct {
-	db *bbolt.DB
-	// writer is held while writing: bbolt's own lock for that cannot be given up when a context ends.
-	writer chan struct{}
-}
+type Counters struct{ file *boltfile.File }
 
 var _ limit.Counters = (*Counters)(nil)
 
@@ -47,20 +36,14 @@ type kept struct {
 
 // Open opens or makes the file, and drops the windows that have expired.
 func Open(opts Options) (*Counters, error) {
-	if opts.Path == "" {
-		return nil, errors.New("bolt: Path is required")
-	}
-	if err := os.MkdirAll(filepath.Dir(opts.Path), 0o700); err != nil {
-		return nil, fmt.Errorf("open counters %s: %w", opts.Path, err)
-	}
-	db, err := bbolt.Open(opts.Path, 0o600, &bbolt.Options{Timeout: cmp.Or(opts.LockTimeout, time.Second)})
+	file, err := boltfile.Open(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open counters %s: %w", opts.Path, err)
 	}
-	if err := db.Update(func(tx *bbolt.Tx) error { return prepare(tx, time.Now()) }); err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare counters %s: %w", opts.Path, err), db.Close())
+	if err := file.Update(context.Background(), func(tx *bbolt.Tx) error { return prepare(tx, time.Now()) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare counters %s: %w", opts.Path, err), file.Close())
 	}
-	return &Counters{db: db, writer: make(chan struct{}, 1)}, nil
+	return &Counters{file: file}, nil
 }
 
 // prepare makes the bucket, and deletes the windows whose counters have all expired.
@@ -93,17 +76,8 @@ func prepare(tx *bbolt.Tx, now time.Time) error {
 
 // Add implements limit.Counters.
 func (c *Counters) Add(ctx context.Context, deltas []limit.Delta) ([]limit.Amounts, error) {
-	select {
-	case c.writer <- struct{}{}:
-		defer func() { <-c.writer }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("add to counters: %w", ctx.Err())
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("add to counters: %w", err)
-	}
 	sums := make([]limit.Amounts, len(deltas))
-	err := c.db.Update(func(tx *bbolt.Tx) error {
+	err := c.file.Update(ctx, func(tx *bbolt.Tx) error {
 		for i, d := range deltas {
 			sum, err := add(tx.Bucket(countersBucket), d)
 			if err != nil {
@@ -145,7 +119,7 @@ func add(counters *bbolt.Bucket, d limit.Delta) (limit.Amounts, error) {
 
 // Close lets go of the file.
 func (c *Counters) Close() error {
-	if err := c.db.Close(); err != nil {
+	if err := c.file.Close(); err != nil {
 		return fmt.Errorf("close counters: %w", err)
 	}
 	return nil

@@ -3,19 +3,17 @@
 package bolt
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
 
+	"github.com/llm-reliability/control-plane/shared/internal/boltfile"
 	"github.com/llm-reliability/control-plane/shared/outbox"
 )
 
@@ -28,19 +26,10 @@ var (
 )
 
 // Options say where the outbox is.
-type Options struct {
-	// Path is the file; it and its directory are made when they do not exist.
-	Path string
-	// LockTimeout bounds how long Open waits for another process to let go of the file; 1 s when 0.
-	LockTimeout time.Duration
-}
+type Options = boltfile.Options
 
 // Store is an outbox.Store in one file.
-type Store struct {
-	db *bbolt.DB
-	// writer is held while writing: bbolt's own lock for that cannot be given up when a context ends.
-	writer chan struct{}
-}
+type Store struct{ file *boltfile.File }
 
 var _ outbox.Store = (*Store)(nil)
 
@@ -54,20 +43,14 @@ type kept struct {
 
 // Open opens or makes the file, and drops what has expired. The error wraps outbox.ErrUnavailable when another process holds it.
 func Open(opts Options) (*Store, error) {
-	if opts.Path == "" {
-		return nil, errors.New("bolt: Path is required")
-	}
-	if err := os.MkdirAll(filepath.Dir(opts.Path), 0o700); err != nil {
-		return nil, fmt.Errorf("open outbox %s: %w", opts.Path, err)
-	}
-	db, err := bbolt.Open(opts.Path, 0o600, &bbolt.Options{Timeout: cmp.Or(opts.LockTimeout, time.Second)})
+	file, err := boltfile.Open(opts)
 	if err != nil {
 		return nil, wrap("open outbox "+opts.Path, err)
 	}
-	if err := db.Update(func(tx *bbolt.Tx) error { return prepare(tx, time.Now()) }); err != nil {
-		return nil, errors.Join(wrap("prepare outbox "+opts.Path, err), db.Close())
+	if err := file.Update(context.Background(), func(tx *bbolt.Tx) error { return prepare(tx, time.Now()) }); err != nil {
+		return nil, errors.Join(wrap("prepare outbox "+opts.Path, err), file.Close())
 	}
-	return &Store{db: db, writer: make(chan struct{}, 1)}, nil
+	return &Store{file: file}, nil
 }
 
 // prepare makes the buckets, and deletes the records that have expired.
@@ -95,7 +78,7 @@ func prepare(tx *bbolt.Tx, now time.Time) error {
 
 // Get implements outbox.Store.
 func (s *Store) Get(ctx context.Context, key string) (r outbox.Record, ok bool, err error) {
-	err = s.view(ctx, func(tx *bbolt.Tx) error {
+	err = s.file.View(ctx, func(tx *bbolt.Tx) error {
 		value := tx.Bucket(recordsBucket).Get([]byte(key))
 		if value == nil {
 			return nil
@@ -116,18 +99,9 @@ func (s *Store) Put(ctx context.Context, r outbox.Record) (outbox.Record, error)
 	if err := outbox.Check(r); err != nil {
 		return outbox.Record{}, fmt.Errorf("%s: %w", tried, err)
 	}
-	select {
-	case s.writer <- struct{}{}:
-		defer func() { <-s.writer }()
-	case <-ctx.Done():
-		return outbox.Record{}, wrap(tried, ctx.Err())
-	}
-	if err := ctx.Err(); err != nil {
-		return outbox.Record{}, wrap(tried, err)
-	}
 	next := r
 	next.Version, next.Due = rand.Text(), r.Due.UTC().Truncate(time.Millisecond)
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.file.Update(ctx, func(tx *bbolt.Tx) error {
 		key, records, due := []byte(r.Key), tx.Bucket(recordsBucket), tx.Bucket(dueBucket)
 		var before kept
 		if value := records.Get(key); value != nil {
@@ -157,7 +131,7 @@ func (s *Store) Put(ctx context.Context, r outbox.Record) (outbox.Record, error)
 // Due implements outbox.Store.
 func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]outbox.Record, error) {
 	var found []outbox.Record
-	err := s.view(ctx, func(tx *bbolt.Tx) error {
+	err := s.file.View(ctx, func(tx *bbolt.Tx) error {
 		records, c := tx.Bucket(recordsBucket), tx.Bucket(dueBucket).Cursor()
 		end := string(dueKey(now))
 		for entry, key := c.First(); entry != nil && string(entry[:dueBytes]) <= end && len(found) < limit; entry, key = c.Next() {
@@ -180,18 +154,11 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]outbox.Rec
 
 // Ping implements outbox.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	return wrap("reach outbox", s.view(ctx, func(*bbolt.Tx) error { return nil }))
+	return wrap("reach outbox", s.file.View(ctx, func(*bbolt.Tx) error { return nil }))
 }
 
 // Close implements outbox.Store. It waits for the calls that are under way.
-func (s *Store) Close() error { return wrap("close outbox", s.db.Close()) }
-
-func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return s.db.View(read)
-}
+func (s *Store) Close() error { return wrap("close outbox", s.file.Close()) }
 
 func record(key, value []byte) (outbox.Record, error) {
 	k, err := decode(key, value)
