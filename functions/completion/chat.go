@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/llm-reliability/control-plane/shared/gateway"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
 	"github.com/llm-reliability/control-plane/shared/llm"
@@ -81,25 +84,25 @@ type chatMessage struct {
 // UnmarshalJSON accepts both forms of content, and null.
 func (m *chatMessage) UnmarshalJSON(data []byte) error {
 	var wire struct {
-		Role    string          `json:"role"`
-		Content json.RawMessage `json:"content"`
-		Name    string          `json:"name"`
+		Role    string         `json:"role"`
+		Content jsontext.Value `json:"content"`
+		Name    string         `json:"name"`
 	}
-	if err := json.Unmarshal(data, &wire); err != nil {
+	if err := jsonv2.Unmarshal(data, &wire); err != nil {
 		return errors.New("holds something that is not a message with a role and a content")
 	}
 	m.Role = wire.Role
-	if len(wire.Content) == 0 || string(wire.Content) == "null" {
+	switch wire.Content.Kind() {
+	case jsontext.KindInvalid, jsontext.KindNull:
 		return nil
-	}
-	if json.Unmarshal(wire.Content, &m.Content) == nil {
-		return nil
+	case jsontext.KindString:
+		return jsonv2.Unmarshal(wire.Content, &m.Content)
 	}
 	var parts []struct {
 		Type string `json:"type"`
 		Text string `json:"text"`
 	}
-	if err := json.Unmarshal(wire.Content, &parts); err != nil {
+	if err := jsonv2.Unmarshal(wire.Content, &parts); err != nil {
 		return errors.New("holds a content that is neither a string nor an array of parts")
 	}
 	var text []string

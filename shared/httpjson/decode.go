@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // Validator is implemented by request bodies that check themselves. Validate returns one FieldError for every field
@@ -75,59 +77,17 @@ func validate(v any, bad []FieldError) error {
 	return nil
 }
 
-// plainly decodes a body that nothing is wrong with, as most are, in one go. It returns false for any other; then its
-// members are decoded one by one, so that all that is wrong is found.
+// plainly decodes a body that nothing is wrong with, as most are, in one go. It returns false for any other, and leaves v as it
+// is; then its members are decoded one by one, so that all that is wrong is found.
 func plainly(body []byte, v any) bool {
-	fields := map[string]reflect.Value{}
-	named(reflect.ValueOf(v).Elem(), fields)
-	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) || !known(body, fields) {
+	target := reflect.ValueOf(v).Elem()
+	into := reflect.New(target.Type())
+	into.Elem().Set(target)
+	// A member that is there twice, or in other capitals, would be taken by encoding/json, and is not by this one.
+	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) || jsonv2.Unmarshal(body, into.Interface(), jsonv2.RejectUnknownMembers(true)) != nil {
 		return false
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if dec.Decode(v) != nil {
-		return false
-	}
-	_, err := dec.Token()
-	return errors.Is(err, io.EOF)
-}
-
-// known is whether each name of the outermost members is that of a field, to the letter, and there once. encoding/json
-// would take one with other capitals, too, and the last of several. The body need not be JSON.
-func known(body []byte, fields map[string]reflect.Value) bool {
-	var seen [32][]byte
-	n, depth, name := 0, 0, false
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; c {
-		case '{', '[':
-			depth++
-			name = depth == 1
-		case '}', ']':
-			depth--
-		case ',':
-			name = depth == 1
-		case '"':
-			begin := i + 1
-			for i++; i < len(body) && body[i] != '"'; i++ {
-				if body[i] == '\\' {
-					i++
-				}
-			}
-			if !name {
-				continue
-			}
-			name = false
-			if i >= len(body) || n == len(seen) {
-				return false
-			}
-			text := body[begin:i]
-			if _, ok := fields[string(text)]; !ok || slices.ContainsFunc(seen[:n], func(other []byte) bool { return bytes.Equal(other, text) }) {
-				return false
-			}
-			seen[n] = text
-			n++
-		}
-	}
+	target.Set(into.Elem())
 	return true
 }
 

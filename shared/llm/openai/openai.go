@@ -9,7 +9,6 @@ package openai
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	sdk "github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/ssestream"
@@ -77,7 +78,7 @@ func New(o Options) (*Model, error) {
 	if bound.Transport == nil {
 		bound.Transport = http.DefaultTransport
 	}
-	bound.Transport = bounded.Transport{Base: bound.Transport}
+	bound.Transport = atOnce{bounded.Transport{Base: bound.Transport}}
 	opts := []option.RequestOption{option.WithBaseURL(base), option.WithHTTPClient(&bound), option.WithMaxRetries(0)}
 	if o.APIKey != "" {
 		opts = append(opts, option.WithAPIKey(o.APIKey.Reveal()))
@@ -102,11 +103,12 @@ func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, e
 		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
 	}
 	var c completion
-	if err := json.Unmarshal(body, &c); err != nil {
+	// Servers are many, and some are careless.
+	if err := jsonv2.Unmarshal(body, &c, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
 		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
 	}
 	if len(c.Choices) == 0 {
-		if len(c.Error) > 0 && string(c.Error) != "null" {
+		if c.Error.Kind() != jsontext.KindInvalid && c.Error.Kind() != jsontext.KindNull {
 			return nil, m.inBand(req, body, llm.ProviderFault)
 		}
 		return nil, &llm.Error{Kind: llm.ProviderFault, Provider: m.provider, Model: req.Model, Err: errors.New("the response holds no choice")}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -596,6 +598,36 @@ func FuzzResponse(f *testing.F) {
 			t.Errorf("stream: %q, %+v, %v", text, last, err)
 		}
 	})
+}
+
+// The head of a request would go out by itself, as a packet more, where net/http does not know that the body is in memory.
+func TestRequestGoesOutInOneWrite(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(speak))
+	t.Cleanup(server.Close)
+	var writes atomic.Int64
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &counted{c, &writes}, err
+	}}}
+	m := model(t, openai.Options{BaseURL: server.URL + "/v1", APIKey: key, HTTPClient: client})
+	if _, err := m.Generate(t.Context(), request); err != nil || writes.Load() != 1 {
+		t.Errorf("the whole answer took %d writes and ended with %v, want 1 write", writes.Load(), err)
+	}
+	if _, _, err := collect(t.Context(), m, request); err != nil || writes.Load() != 2 {
+		t.Errorf("the stream took %d writes and ended with %v, want 1 write", writes.Load()-1, err)
+	}
+	client.CloseIdleConnections()
+}
+
+// counted counts the writes to a connection.
+type counted struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
 }
 
 func abs(n int) int { return max(n, -(n + 1)) }

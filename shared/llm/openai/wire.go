@@ -2,7 +2,9 @@ package openai
 
 import (
 	"encoding/json"
+	"net/http"
 
+	"github.com/go-json-experiment/json/jsontext"
 	sdk "github.com/openai/openai-go/v3"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
@@ -22,8 +24,8 @@ type completion struct {
 		} `json:"message"`
 		FinishReason string `json:"finish_reason"`
 	} `json:"choices"`
-	Usage *wireUsage      `json:"usage"`
-	Error json.RawMessage `json:"error"`
+	Usage *wireUsage     `json:"usage"`
+	Error jsontext.Value `json:"error"`
 }
 
 type wireUsage struct {
@@ -79,4 +81,23 @@ func (m *Model) wire(req llm.Request) marshaled {
 		w.MaxTokens = req.MaxTokens
 	}
 	return marshaled{w}
+}
+
+// atOnce sends a request's head and body together, which saves a server a second read: the SDK hides from net/http that the
+// body is in memory, and of what could be slow to come the head is sent first.
+type atOnce struct{ base http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t atOnce) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.GetBody == nil {
+		return t.base.RoundTrip(r)
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	_ = r.Body.Close() // nothing was read of it, and it is memory
+	r = r.WithContext(r.Context())
+	r.Body = body
+	return t.base.RoundTrip(r)
 }
