@@ -348,7 +348,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 			change: []setting{param("provider", "openai"), param("model_standard", "m")},
 			want: slices.Concat([]string{"create secret lrcp-prod-openai-api-key"},
 				all("create role secretmanager.secretAccessor for %s on secret lrcp-prod-openai-api-key", "qa", "completion", "diagnosis"),
-				[]string{"delete roles that are not needed"},
+				[]string{"delete roles that are not needed"}, all("create image %s", "qa", "completion", "diagnosis"),
 				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater")),
 		},
 	}

@@ -65,7 +65,7 @@ func TestDockerfile(t *testing.T) {
 			froms = append(froms, i.args)
 		}
 	}
-	want := []string{"FROM", "WORKDIR", "COPY", "COPY", "COPY", "ARG", "RUN", "FROM", "COPY", "USER", "ENTRYPOINT"}
+	want := []string{"FROM", "WORKDIR", "COPY", "COPY", "COPY", "ARG", "ARG", "RUN", "FROM", "COPY", "USER", "ENTRYPOINT"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Fatalf("instructions, want - got +: no ADD, no ENV, no second layer in the image:\n%s", diff)
 	}
@@ -105,11 +105,13 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	}
 	src, out := t.TempDir(), t.TempDir()
 	ignored := dockerIgnored(t)
-	var script string
+	var script, tags string
 	for _, i := range readDockerfile(t) {
 		switch words := strings.Fields(i.args); {
 		case i.name == "RUN":
 			script = i.args
+		case i.name == "ARG" && strings.HasPrefix(i.args, "TAGS="):
+			tags = i.args
 		case i.name == "COPY" && !strings.HasPrefix(i.args, "--from"):
 			for _, source := range words[:len(words)-1] {
 				copyContext(t, source, src, ignored)
@@ -122,7 +124,7 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	binary := filepath.Join(out, "function")
 	cmd := exec.CommandContext(t.Context(), "sh", "-euc", strings.ReplaceAll(script, "/out/function", binary))
 	cmd.Dir = src
-	cmd.Env = append(os.Environ(), "FUNCTION=probe")
+	cmd.Env = append(os.Environ(), "FUNCTION=probe", tags)
 	if said, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, said)
 	}
@@ -373,7 +375,7 @@ func TestCloudBuild(t *testing.T) {
 	if err := dec.Decode(&doc); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"build", "--file", "infra/cloudrun/Dockerfile", "--build-arg", "FUNCTION=${_FUNCTION}", "--tag", "${_IMAGE}", "."}
+	want := []string{"build", "--file", "infra/cloudrun/Dockerfile", "--build-arg", "FUNCTION=${_FUNCTION}", "--build-arg", "TAGS=${_TAGS}", "--tag", "${_IMAGE}", "."}
 	if len(doc.Steps) != 1 || !slices.Equal(doc.Steps[0].Args, want) || !slices.Equal(doc.Images, []string{"${_IMAGE}"}) {
 		t.Errorf("steps %v, images %v", doc.Steps, doc.Images)
 	}

@@ -513,7 +513,7 @@ func (p *project) build(c call, args []string) (any, error) {
 			return nil, fmt.Errorf("PERMISSION_DENIED: %s lacks %s", account, role)
 		}
 	}
-	parts := regexp.MustCompile(`^_FUNCTION=([a-z]+),_IMAGE=([^,]+)$`).FindStringSubmatch(c.flags["substitutions"])
+	parts := regexp.MustCompile(`^\^;\^_FUNCTION=([a-z]+);_TAGS=[a-z_.,]+;_IMAGE=([^;]+)$`).FindStringSubmatch(c.flags["substitutions"])
 	if parts == nil || args[0] != "." || !strings.Contains(parts[2], "/"+parts[1]+":") {
 		return nil, fmt.Errorf("substitutions %q", c.flags["substitutions"])
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/llm-reliability/control-plane/infra/cloudrun/manifest"
 	"github.com/llm-reliability/control-plane/infra/deploy"
@@ -36,9 +37,11 @@ type goPackage struct {
 // tags returns a tag for the image of each function: a digest of everything that it is made from. Of this module that is the
 // files that the compiler reads; other modules are named by go.sum, the compiler and the base by the Dockerfile.
 func (t *Target) tags(ctx context.Context) (map[string]string, error) {
+	// The tags of one that calls models make no difference to the packages of those that don't.
+	build := strings.Join(t.settings.BuildTags("qa"), ",")
 	list := deploy.Command{
 		Name: "go", Dir: t.opts.Root, Env: []string{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly"},
-		Args: []string{"list", "-deps", "-json=ImportPath,Dir,GoFiles,EmbedFiles,SFiles,HFiles,Deps,Module"},
+		Args: []string{"list", "-tags", build, "-deps", "-json=ImportPath,Dir,GoFiles,EmbedFiles,SFiles,HFiles,Deps,Module"},
 	}
 	for _, f := range manifest.Functions() {
 		list.Args = append(list.Args, "./functions/"+f.Name+"/cmd")
@@ -70,7 +73,7 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 		if main == nil {
 			return nil, fmt.Errorf("go list does not know the function %s", f.Name)
 		}
-		if tags[f.Name], err = t.digest(*main, ours); err != nil {
+		if tags[f.Name], err = t.digest(f, *main, ours); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +81,7 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 }
 
 // digest returns a digest of the files that a binary is made from, short enough for a tag.
-func (t *Target) digest(main goPackage, ours map[string]goPackage) (string, error) {
+func (t *Target) digest(f manifest.Function, main goPackage, ours map[string]goPackage) (string, error) {
 	files := []string{"go.mod", "go.sum", dockerfile}
 	for _, name := range append(main.Deps, main.ImportPath) {
 		p, ok := ours[name]
@@ -95,6 +98,7 @@ func (t *Target) digest(main goPackage, ours map[string]goPackage) (string, erro
 	}
 	slices.Sort(files)
 	sum := sha256.New()
+	fmt.Fprintf(sum, "tags %s\n", strings.Join(t.settings.BuildTags(f.Name), ","))
 	for _, file := range files {
 		content, err := os.ReadFile(filepath.Join(t.opts.Root, file))
 		if err != nil {
@@ -138,7 +142,8 @@ func (c *cloud) image(f manifest.Function) deploy.Step {
 			Action: deploy.Create, Details: []string{image},
 			Commands: []deploy.Command{c.here("builds", "submit", ".", "--config="+buildConfig, "--region="+c.settings.Region,
 				"--service-account=projects/"+c.settings.Project+"/serviceAccounts/"+c.settings.Account(buildAccount),
-				"--substitutions=_FUNCTION="+f.Name+",_IMAGE="+image)},
+				// Tags have commas between them, which gcloud would divide at.
+				"--substitutions=^;^_FUNCTION="+f.Name+";_TAGS="+strings.Join(c.settings.BuildTags(f.Name), ",")+";_IMAGE="+image)},
 		}, nil
 	}}
 }

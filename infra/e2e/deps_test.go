@@ -65,6 +65,7 @@ var libraries = []library{
 	{path: "github.com/getkin/kin-openapi", in: []string{"infra/assets/schema"}},
 	{path: "go.yaml.in/yaml/v4", in: []string{"infra/local/scenario", "infra/assets/settings", "infra/assets/check", "infra/cloudrun/manifest"}},
 	{path: "github.com/alecthomas/kong", in: []string{"scripts"}},
+	{path: "github.com/go-json-experiment/json", in: []string{"shared/httpjson", "shared/llm/openai", "functions/completion"}},
 	{path: "github.com/openai/openai-go/v3", in: []string{"shared/llm/openai"}},
 	{path: "cloud.google.com/go/vertexai", in: []string{"shared/llm/vertexai"}, oneFile: true},
 	{path: "google.golang.org/genai", in: []string{"shared/llm/genai"}, oneFile: true},
@@ -96,7 +97,7 @@ var testLibraries = []string{"github.com/google/go-cmp"}
 // coreLibraries are what the shared packages that are no adapters may need, all dependencies included. It is what keeps
 // them quick to build and to test: no SDK comes in by a detour.
 var coreLibraries = []string{
-	"golang.org/x", "github.com/maypok86/otter/v2",
+	"golang.org/x", "github.com/maypok86/otter/v2", "github.com/go-json-experiment/json",
 }
 
 // mainLines is the length below which a function's main.go is wiring only. Comments and blank lines are free: they say

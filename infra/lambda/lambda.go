@@ -231,7 +231,7 @@ func (t *Target) packageDir() string { return filepath.Join("build", "package", 
 // Prepare implements deploy.Target: it builds the zips, and generates the template from serverless.yml.
 func (t *Target) Prepare(ctx context.Context) error {
 	_, err := bundle.Build(ctx, bundle.Options{
-		Dir: t.opts.Root, Out: t.zips(), Functions: t.opts.Functions,
+		Dir: t.opts.Root, Out: t.zips(), Functions: t.opts.Functions, Route: t.opts.Params["provider"],
 		Progress: func(function string) { t.opts.Tell("building ./functions/" + function + "/cmd") },
 	})
 	if err != nil {

@@ -29,6 +29,8 @@ const (
 	apiKey   = "sk-key-of-the-benchmark"
 	goEnv    = "GOGC=400"
 	cacheDir = "lrcp-bench"
+	// deployedTags are what lrcp deploy cloudrun builds with where the route is openai; see infra/buildtags.
+	deployedTags = "lambda.norpc,without_dynamodb,without_lambda,without_gemini"
 )
 
 // target is something that requests are sent to.
@@ -126,7 +128,7 @@ func build(ctx context.Context, root, against string) error {
 		if dir == "" {
 			continue
 		}
-		if err := command(ctx, dir, "go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(out, name), "./functions/completion/cmd"); err != nil {
+		if err := command(ctx, dir, "go", "build", "-tags", deployedTags, "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(out, name), "./functions/completion/cmd"); err != nil {
 			return err
 		}
 	}
@@ -161,7 +163,7 @@ func buildProfiled(ctx context.Context, root, out string) error {
 	if err := os.WriteFile(list, []byte(overlay), 0o644); err != nil {
 		return err
 	}
-	return command(ctx, root, "go", "build", "-tags", "lambda.norpc", "-overlay", list, "-o", filepath.Join(out, "completion-profiled"), "./functions/completion/cmd")
+	return command(ctx, root, "go", "build", "-tags", deployedTags, "-overlay", list, "-o", filepath.Join(out, "completion-profiled"), "./functions/completion/cmd")
 }
 
 func command(ctx context.Context, dir, name string, args ...string) error {

@@ -34,7 +34,7 @@ func (c *packageCommand) Run(ctx context.Context, out io.Writer) error {
 	params := template.Placeholders(c.Region)
 	maps.Copy(params, c.Param)
 	zips, err := bundle.Build(ctx, bundle.Options{
-		Dir: c.Dir, Out: filepath.Join(c.Dir, "build", "lambda"), Functions: template.Functions(),
+		Dir: c.Dir, Out: filepath.Join(c.Dir, "build", "lambda"), Functions: template.Functions(), Route: params["provider"],
 		Progress: func(function string) { fmt.Fprintf(out, "building %s\n", function) },
 	})
 	if err != nil {

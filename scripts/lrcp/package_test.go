@@ -78,8 +78,9 @@ func TestPackage(t *testing.T) {
 	if status, ok := errors.AsType[exitStatus](err); !ok || status != statusFailed || !strings.Contains(said, "WRONG QaLambdaFunction: LRCP_MODEL_STANDARD is missing, and LRCP_PROVIDER is openai") {
 		t.Errorf("%v, want status 1 and the variable that is missing:\n%s", err, said)
 	}
+	// Another route of models is another binary, of those that call models and of no other.
 	for name, digest := range first {
-		if second[name] != digest {
+		if same := second[name] == digest; same == slices.Contains([]string{"completion", "diagnosis", "qa"}, name) {
 			t.Errorf("%s: %s at first, then %s", name, digest, second[name])
 		}
 	}

@@ -1,3 +1,5 @@
+//go:build !without_framework
+
 package serverless
 
 import (

@@ -1,11 +1,11 @@
+//go:build !without_lambda
+
 package serverless
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -28,17 +28,37 @@ const sigtermTimeout = 400 * time.Millisecond
 // invoke answers one event.
 type invoke = func(context.Context, json.RawMessage) (any, error)
 
-// serveLambda answers events until Lambda ends the process. Datadog's wrapper is around a function and not a
-// lambda.Handler: that for the latter reads a streamed response to its end before it sends the first byte.
-func serveLambda(answer invoke, out output, t *telemetry.Client, log *slog.Logger, closeAll func(context.Context) error) error {
-	wrapped, ok := ddlambda.WrapFunction(answer, &ddlambda.Config{
-		DDTraceEnabled: out.traced,
-		TracerOptions:  out.tracerOptions,
-	}).(invoke)
-	if !ok {
+// wrapper is Datadog's wrapper around a function that is still being built.
+type wrapper struct {
+	// answer is the function, once it is built.
+	answer  invoke
+	wrapped chan invoke
+	out     output
+}
+
+// wrapLambda begins to wrap a function. It starts the tracer, which takes as long as building the function does: a cold start waits for
+// the longer of the two. The wrapper is around a function and not a lambda.Handler: that for the latter reads a streamed response
+// to its end before it sends the first byte.
+func wrapLambda(out output) *wrapper {
+	w := &wrapper{wrapped: make(chan invoke, 1), out: out}
+	go func() {
+		wrapped, _ := ddlambda.WrapFunction(func(ctx context.Context, event json.RawMessage) (any, error) { return w.answer(ctx, event) }, &ddlambda.Config{
+			DDTraceEnabled: out.traced,
+			TracerOptions:  out.tracerOptions,
+		}).(invoke)
+		w.wrapped <- wrapped
+	}()
+	return w
+}
+
+// serve answers events until Lambda ends the process.
+func (w *wrapper) serve(h http.Handler, jobs *scheduled, t *telemetry.Client, log *slog.Logger, closeAll func(context.Context) error) error {
+	w.answer = dispatch(h, jobs)
+	wrapped := <-w.wrapped
+	if wrapped == nil {
 		return errors.New("datadog's wrapper returned a function of another type than ours")
 	}
-	lambda.StartWithOptions(flushed(wrapped, out.invoked, t), lambda.WithEnableSIGTERM(func() {
+	lambda.StartWithOptions(flushed(wrapped, w.out.invoked, t), lambda.WithEnableSIGTERM(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sigtermTimeout)
 		defer cancel()
 		if err := closeAll(ctx); err != nil {
@@ -87,22 +107,6 @@ func (b *flushedBody) Close() error {
 		return c.Close()
 	}
 	return nil
-}
-
-// direct is the payload of a direct invocation, which Datadog's action for Lambda sends.
-type direct struct {
-	Method  string            `json:"method"`
-	Path    string            `json:"path"`
-	Headers map[string]string `json:"headers"`
-	Body    json.RawMessage   `json:"body"`
-}
-
-// directResponse answers a direct invocation.
-type directResponse struct {
-	Status  int               `json:"status"`
-	Headers map[string]string `json:"headers"`
-	// Body is the response's JSON, or its text as a JSON string.
-	Body json.RawMessage `json:"body,omitempty"`
 }
 
 // dispatch serves the three kinds of event: the request of a function URL, whose response is streamed; a direct
@@ -168,20 +172,3 @@ func (w *unsizedResponse) WriteHeader(status int) {
 }
 
 var errUnknownEvent = errors.New(`event is neither a function URL request nor {"method","path","headers","body"} nor that of a schedule`)
-
-func serveDirect(ctx context.Context, h http.Handler, d direct) (*directResponse, error) {
-	body := []byte(d.Body)
-	var text string
-	if err := json.Unmarshal(body, &text); err == nil {
-		body = []byte(text) // a body given as text is sent as that text
-	}
-	r, err := http.NewRequestWithContext(ctx, d.Method, "https://lambda.invalid"+d.Path, bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("read direct invocation: %w", err)
-	}
-	r.Header.Set("Content-Type", "application/json")
-	for name, value := range d.Headers {
-		r.Header.Set(name, value)
-	}
-	return answer(h, r)
-}

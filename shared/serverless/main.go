@@ -96,6 +96,10 @@ func run(ctx context.Context, name string, getenv func(string) string, lines *lo
 	if err != nil {
 		return err
 	}
+	var wrapping *wrapper
+	if cfg.lambda {
+		wrapping = wrapLambda(out)
+	}
 	f, err := build(ctx, Deps{Getenv: getenv, Telemetry: client, Logger: log})
 	if err = errors.Join(e.Err(), err); err != nil {
 		return err
@@ -115,7 +119,7 @@ func run(ctx context.Context, name string, getenv func(string) string, lines *lo
 		return errors.Join(append(errs, out.close(ctx))...)
 	}
 	if cfg.lambda {
-		return serveLambda(dispatch(h, jobs), out, client, log, closeAll)
+		return wrapping.serve(h, jobs, client, log, closeAll)
 	}
 	return serveHTTP(ctx, h, cfg, log, closeAll)
 }

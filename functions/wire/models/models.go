@@ -1,5 +1,9 @@
 // Package models builds the model providers that the environment names. It chooses between adapters; nothing above it knows
 // which ones there are.
+//
+// The SDKs are most of a binary, of its memory and of its cold start, whether they are called or not. So a build can leave out
+// those that a deployment's route does not name, by the build tags without_gemini and without_openai; package buildtags of
+// infra says which ones deployments set. A route that names what was left out is refused.
 package models
 
 import (
@@ -8,29 +12,19 @@ import (
 	"io"
 	"strings"
 
-	"cloud.google.com/go/auth"
-
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/gateway"
-	"github.com/llm-reliability/control-plane/shared/llm"
 	"github.com/llm-reliability/control-plane/shared/llm/embedded"
-	"github.com/llm-reliability/control-plane/shared/llm/genai"
-	"github.com/llm-reliability/control-plane/shared/llm/googleauth"
-	"github.com/llm-reliability/control-plane/shared/llm/openai"
-	"github.com/llm-reliability/control-plane/shared/llm/vertexai"
 )
 
 // The names that LRCP_PROVIDER may list.
 const (
 	VertexAI = "vertexai"
 	GenAI    = "genai"
-	OpenAI   = openai.Provider
+	OpenAI   = "openai"
 	Embedded = embedded.Provider
 )
-
-// google is the provider of vertexai and genai in responses, telemetry and the catalogue.
-const google = "google"
 
 // Deployed is the route of a deployed function whose environment names none: Gemini in the configured region, then Gemini
 // wherever Google has room for it, by the other SDK.
@@ -57,7 +51,7 @@ func Deployed() []string { return []string{VertexAI, GenAI} }
 func Backends(ctx context.Context, e *env.Env, known *catalog.Catalog, route ...string) []gateway.Backend {
 	var backends []gateway.Backend
 	seen := map[string]bool{}
-	vertex := &vertexAI{env: e, known: known}
+	gemini := &gemini{env: e, known: known}
 	for _, provider := range e.List("LRCP_PROVIDER", route...) {
 		if seen[provider] {
 			e.Refuse("LRCP_PROVIDER", "must name a provider once")
@@ -66,9 +60,9 @@ func Backends(ctx context.Context, e *env.Env, known *catalog.Catalog, route ...
 		seen[provider] = true
 		switch provider {
 		case VertexAI:
-			backends = append(backends, vertex.regional(ctx))
+			backends = append(backends, gemini.regional(ctx))
 		case GenAI:
-			backends = append(backends, vertex.global(ctx))
+			backends = append(backends, gemini.global(ctx))
 		case OpenAI:
 			backends = append(backends, openAI(e))
 		case Embedded:
@@ -80,6 +74,12 @@ func Backends(ctx context.Context, e *env.Env, known *catalog.Catalog, route ...
 	return backends
 }
 
+// leftOut refuses a provider whose SDK this binary was built without.
+func leftOut(e *env.Env, provider, tag string) gateway.Backend {
+	e.Refuse("LRCP_PROVIDER", "names "+provider+", which this binary was built without (build tag "+tag+")")
+	return gateway.Backend{Provider: provider}
+}
+
 // Close releases the connections of backends. Calls that are under way fail.
 func Close(backends []gateway.Backend) error {
 	var errs []error
@@ -89,77 +89,4 @@ func Close(backends []gateway.Backend) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// openAI builds the backend for the server at OPENAI_BASE_URL.
-func openAI(e *env.Env) gateway.Backend {
-	base, key := e.String("OPENAI_BASE_URL", openai.DefaultBaseURL), e.Secret("OPENAI_API_KEY")
-	if key == "" && strings.TrimSuffix(base, "/") == openai.DefaultBaseURL {
-		e.Refuse("OPENAI_API_KEY", "is required")
-	}
-	standard := e.Required("LRCP_MODEL_STANDARD")
-	tiers := map[catalog.Tier]string{
-		catalog.Economy:  e.String("LRCP_MODEL_ECONOMY", standard),
-		catalog.Standard: standard,
-		catalog.Quality:  e.String("LRCP_MODEL_QUALITY", standard),
-	}
-	model, err := openai.New(openai.Options{BaseURL: base, APIKey: key})
-	if err != nil {
-		e.Refuse("OPENAI_BASE_URL", "must be a URL like "+openai.DefaultBaseURL)
-	}
-	return gateway.Backend{Provider: OpenAI, Model: model, Tiers: tiers}
-}
-
-// vertexAI builds the backends of Google. They share their credentials, so that one token is fetched for both.
-type vertexAI struct {
-	env         *env.Env
-	known       *catalog.Catalog
-	credentials *googleauth.Credentials
-}
-
-// regional is the backend in the configured region, by cloud.google.com/go/vertexai.
-func (v *vertexAI) regional(ctx context.Context) gateway.Backend {
-	location := v.env.Required("GOOGLE_CLOUD_LOCATION")
-	rest := v.env.OneOf("LRCP_VERTEXAI_TRANSPORT", "rest", "rest", "grpc") == "rest"
-	return v.backend(location, func(project, emulator string, as *auth.Credentials) (llm.Model, error) {
-		return vertexai.New(ctx, vertexai.Options{Project: project, Location: location, Credentials: as, REST: rest, Endpoint: emulator})
-	})
-}
-
-// global is the backend at all locations of Google, by google.golang.org/genai.
-func (v *vertexAI) global(ctx context.Context) gateway.Backend {
-	location := v.env.String("LRCP_GENAI_LOCATION", genai.DefaultLocation)
-	return v.backend(location, func(project, emulator string, as *auth.Credentials) (llm.Model, error) {
-		o := genai.Options{Project: project, Location: location, Credentials: as}
-		if emulator != "" {
-			o.BaseURL = "http://" + emulator
-		}
-		return genai.New(ctx, o)
-	})
-}
-
-// backend reads what both have in common, and makes the model if all is well so far.
-func (v *vertexAI) backend(location string, model func(project, emulator string, as *auth.Credentials) (llm.Model, error)) gateway.Backend {
-	tiers := v.known.TierModels(google)
-	for _, tier := range catalog.Tiers() {
-		tiers[tier] = v.env.String("LRCP_GEMINI_MODEL_"+strings.ToUpper(string(tier)), tiers[tier])
-	}
-	b := gateway.Backend{Provider: google, Location: location, Tiers: tiers}
-	project, emulator := v.env.Required("GOOGLE_CLOUD_PROJECT"), v.env.String("VERTEX_AI_EMULATOR_HOST", "")
-	if emulator == "" && v.credentials == nil {
-		v.credentials = googleauth.FromEnv(v.env)
-	}
-	if v.env.Err() != nil {
-		return b
-	}
-	var as *auth.Credentials
-	if emulator == "" {
-		as = v.credentials.Google()
-	}
-	m, err := model(project, emulator, as)
-	if err != nil {
-		v.env.Refuse("LRCP_PROVIDER", "can't be used: "+err.Error())
-	}
-	b.Model = m
-	return b
 }

@@ -1,5 +1,5 @@
 // Package secrets lets a function read its secrets from the secret store of the cloud that it runs in. On Cloud Run the
-// platform does that; on Lambda this package does.
+// platform does that, and a build for it leaves AWS's SDK out by the build tag without_lambda; on Lambda this package does.
 package secrets
 
 import (
@@ -8,10 +8,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/llm-reliability/control-plane/shared/serverless"
 )
@@ -61,26 +57,25 @@ func readSecrets(ctx context.Context, getenv func(string) string, names []string
 	}
 	ctx, cancel := context.WithTimeout(ctx, secretsTimeout)
 	defer cancel()
-	cfg, err := config.LoadDefaultConfig(ctx)
+	store, err := newManager(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("configure AWS: %w", err)
+		return nil, err
 	}
-	client := secretsmanager.NewFromConfig(cfg)
 	secrets := map[string]string{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for name, arn := range arns {
 		wg.Go(func() {
-			out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(arn)})
+			value, err := store.value(ctx, arn)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case err != nil:
 				errs = append(errs, fmt.Errorf("read the secret that %s%s names: %w", name, arnSuffix, err))
-			case aws.ToString(out.SecretString) == "":
+			case value == "":
 				errs = append(errs, fmt.Errorf("the secret that %s%s names holds no text", name, arnSuffix))
 			default:
-				secrets[name] = *out.SecretString
+				secrets[name] = value
 			}
 		})
 	}

@@ -1,5 +1,8 @@
 // Package state opens the control state that the environment names, and the cache and the counters that all instances share beside it. It
 // chooses between adapters; nothing above it knows which one there is.
+//
+// A build can leave out the SDK of the cloud that it will not run in, by the build tags without_dynamodb and without_firestore;
+// package buildtags of infra says which ones deployments set. State that is kept by what was left out is refused.
 package state
 
 import (
@@ -8,28 +11,14 @@ import (
 	"fmt"
 	"strings"
 
-	"cloud.google.com/go/firestore"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"google.golang.org/api/option"
-
 	"github.com/llm-reliability/control-plane/shared/cache"
-	dynamocache "github.com/llm-reliability/control-plane/shared/cache/dynamodb"
-	firecache "github.com/llm-reliability/control-plane/shared/cache/firestore"
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/control/bolt"
-	dynamocontrol "github.com/llm-reliability/control-plane/shared/control/dynamodb"
-	firecontrol "github.com/llm-reliability/control-plane/shared/control/firestore"
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/limit"
 	boltlimit "github.com/llm-reliability/control-plane/shared/limit/bolt"
-	dynamolimit "github.com/llm-reliability/control-plane/shared/limit/dynamodb"
-	firelimit "github.com/llm-reliability/control-plane/shared/limit/firestore"
-	"github.com/llm-reliability/control-plane/shared/llm/googleauth"
 	"github.com/llm-reliability/control-plane/shared/outbox"
 	boltoutbox "github.com/llm-reliability/control-plane/shared/outbox/bolt"
-	dynamooutbox "github.com/llm-reliability/control-plane/shared/outbox/dynamodb"
-	fireoutbox "github.com/llm-reliability/control-plane/shared/outbox/firestore"
 )
 
 // The kinds of state that LRCP_STATE may name.
@@ -41,15 +30,15 @@ const (
 
 // Config says where the state is.
 type Config struct {
-	kind string
-	// place is a path or a table.
-	place string
-	// project and database are Firestore's.
-	project, database string
-	// shared is whether responses are cached there, too.
-	shared bool
-	// credentials are Google's; nil where the emulator needs none.
-	credentials *googleauth.Credentials
+	// name is the place as LRCP_STATE names it.
+	name  string
+	place place
+}
+
+// place is where all of the state is kept. Its calls reach nothing over the network.
+type place interface {
+	open(context.Context) (State, error)
+	outbox(ctx context.Context, name string) (outbox.Store, error)
 }
 
 // FromEnv reads where the state is, and records in e what is wrong with it:
@@ -61,25 +50,27 @@ type Config struct {
 // DynamoDB's region, endpoint and credentials are found by the variables that AWS's SDK reads. Firestore's credentials are those
 // of googleauth.FromEnv; where FIRESTORE_EMULATOR_HOST is set, none are needed.
 func FromEnv(e *env.Env) Config {
-	state := e.Required("LRCP_STATE")
-	c := Config{shared: e.OneOf("LRCP_SHARED_CACHE", "on", "on", "off") == "on"}
-	c.kind, c.place, _ = strings.Cut(state, ":")
-	ok := c.place != ""
-	switch c.kind {
-	case inFile, inDynamo:
-	case inFire:
-		c.project, c.database, _ = strings.Cut(c.place, "/")
-		ok = c.project != "" && c.database != ""
-		if ok && e.String("FIRESTORE_EMULATOR_HOST", "") == "" {
-			c.credentials = googleauth.FromEnv(e)
-		}
-	default:
-		ok = false
-	}
-	if state != "" && !ok {
+	c := Config{name: e.Required("LRCP_STATE")}
+	shared := e.OneOf("LRCP_SHARED_CACHE", "on", "on", "off") == "on"
+	kind, where, _ := strings.Cut(c.name, ":")
+	project, id, _ := strings.Cut(where, "/")
+	switch {
+	case kind == inFile && where != "":
+		c.place = file(where)
+	case kind == inDynamo && where != "":
+		c.place = newTable(e, where, shared)
+	case kind == inFire && project != "" && id != "":
+		c.place = newDatabase(e, project, id, shared)
+	case c.name != "":
 		e.Refuse("LRCP_STATE", "must be bolt:<path>, dynamodb:<table> or firestore:<project>/<database>")
 	}
 	return c
+}
+
+// leftOut refuses a kind of state whose SDK this binary was built without.
+func leftOut(e *env.Env, kind, tag string) place {
+	e.Refuse("LRCP_STATE", "names "+kind+", which this binary was built without (build tag "+tag+")")
+	return nil
 }
 
 // State is what the instances of a deployment have in common.
@@ -95,20 +86,21 @@ type State struct {
 
 // Open opens the state. It calls neither DynamoDB nor Firestore: a cold start does not wait for them.
 func (c Config) Open(ctx context.Context) (State, error) {
-	var s State
-	var err error
-	switch c.kind {
-	case inDynamo:
-		s, err = c.dynamo(ctx)
-	case inFire:
-		s, err = c.firestore(ctx)
-	default:
-		s, err = c.file()
-	}
+	s, err := c.place.open(ctx)
 	if err != nil {
-		return State{}, fmt.Errorf("open state %s:%s: %w", c.kind, c.place, err)
+		return State{}, fmt.Errorf("open state %s: %w", c.name, err)
 	}
 	return s, nil
+}
+
+// OpenOutbox opens an outbox in the same place, by a name of its own: in the same table or database, and in a file beside the one of
+// the control state, whose name it ends. It calls neither DynamoDB nor Firestore.
+func (c Config) OpenOutbox(ctx context.Context, name string) (outbox.Store, error) {
+	store, err := c.place.outbox(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("open outbox %s: %w", c.name, err)
+	}
+	return store, nil
 }
 
 // Close closes what was opened.
@@ -120,87 +112,21 @@ func (s State) Close() error {
 	return errors.Join(errs...)
 }
 
-// file opens the control state, and the counters in a file beside it.
-func (c Config) file() (State, error) {
-	store, err := bolt.Open(bolt.Options{Path: c.place})
+// file is the path of the control state's file; the counters are in one beside it.
+type file string
+
+func (f file) open(context.Context) (State, error) {
+	store, err := bolt.Open(bolt.Options{Path: string(f)})
 	if err != nil {
 		return State{}, err
 	}
-	counters, err := boltlimit.Open(boltlimit.Options{Path: c.place + "-limits"})
+	counters, err := boltlimit.Open(boltlimit.Options{Path: string(f) + "-limits"})
 	if err != nil {
 		return State{}, errors.Join(err, store.Close())
 	}
 	return State{Control: store, Counters: counters, close: []func() error{counters.Close}}, nil
 }
 
-// OpenOutbox opens an outbox in the same place, by a name of its own: in the same table or database, and in a file beside the one of
-// the control state, whose name it ends. It calls neither DynamoDB nor Firestore.
-func (c Config) OpenOutbox(ctx context.Context, name string) (outbox.Store, error) {
-	var store outbox.Store
-	var err error
-	switch c.kind {
-	case inDynamo:
-		var client *dynamodb.Client
-		if client, err = dynamoClient(ctx); err == nil {
-			store, err = dynamooutbox.New(dynamooutbox.Options{Client: client, Table: c.place, Name: name})
-		}
-	case inFire:
-		var client *firestore.Client
-		if client, err = c.fireClient(ctx); err == nil {
-			store, err = fireoutbox.New(fireoutbox.Options{Client: client, Name: "lrcp-" + name})
-		}
-	default:
-		store, err = boltoutbox.Open(boltoutbox.Options{Path: c.place + "-" + name})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open outbox %s:%s: %w", c.kind, c.place, err)
-	}
-	return store, nil
-}
-
-func dynamoClient(ctx context.Context) (*dynamodb.Client, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("configure AWS: %w", err)
-	}
-	return dynamodb.NewFromConfig(cfg, dynamocontrol.Configure), nil
-}
-
-func (c Config) fireClient(ctx context.Context) (*firestore.Client, error) {
-	// Without this, the SDK makes spans and metrics for an exporter that there is none of.
-	opts := []option.ClientOption{option.WithTelemetryDisabled()}
-	if c.credentials != nil {
-		opts = append(opts, option.WithAuthCredentials(c.credentials.Google()))
-	}
-	return firestore.NewClientWithDatabase(ctx, c.project, c.database, opts...)
-}
-
-func (c Config) dynamo(ctx context.Context) (s State, err error) {
-	client, err := dynamoClient(ctx)
-	if err != nil {
-		return State{}, err
-	}
-	if s.Control, err = dynamocontrol.New(dynamocontrol.Options{Client: client, Table: c.place}); err != nil {
-		return s, err
-	}
-	if s.Counters, err = dynamolimit.New(dynamolimit.Options{Client: client, Table: c.place}); err != nil || !c.shared {
-		return s, err
-	}
-	s.Shared, err = dynamocache.New(dynamocache.Options{Client: client, Table: c.place})
-	return s, err
-}
-
-func (c Config) firestore(ctx context.Context) (s State, err error) {
-	client, err := c.fireClient(ctx)
-	if err != nil {
-		return State{}, err
-	}
-	if s.Control, err = firecontrol.New(firecontrol.Options{Client: client}); err != nil {
-		return s, err
-	}
-	if s.Counters, err = firelimit.New(firelimit.Options{Client: client}); err != nil || !c.shared {
-		return s, err
-	}
-	s.Shared, err = firecache.New(firecache.Options{Client: client})
-	return s, err
+func (f file) outbox(_ context.Context, name string) (outbox.Store, error) {
+	return boltoutbox.Open(boltoutbox.Options{Path: string(f) + "-" + name})
 }

@@ -28,6 +28,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/llm-reliability/control-plane/infra/buildtags"
 )
 
 // Secret is a variable whose value is in Secret Manager.
@@ -160,6 +162,11 @@ func (s Settings) routes(through ...string) bool {
 	return slices.ContainsFunc(strings.Split(route, ","), func(p string) bool {
 		return slices.Contains(through, strings.TrimSpace(p))
 	})
+}
+
+// BuildTags are the build tags of a function.
+func (s Settings) BuildTags(function string) []string {
+	return buildtags.CloudRun(function, s.Env["LRCP_PROVIDER"])
 }
 
 // CallsVertex is whether a function calls models of Vertex AI.

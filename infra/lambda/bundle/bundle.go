@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/llm-reliability/control-plane/infra/buildtags"
 )
 
 // Arch is the architecture that serverless.yml asks Lambda for.
@@ -29,6 +31,8 @@ type Options struct {
 	Out string
 	// Functions are the names of folders below functions; required.
 	Functions []string
+	// Route is the route of models, which says what the binaries are built without; see buildtags.
+	Route string
 	// GOARCH is the architecture of the binaries; Arch when empty.
 	GOARCH string
 	// Go is the go command; the one of PATH when empty.
@@ -100,7 +104,7 @@ func build(ctx context.Context, o Options, command, name string) (a Artifact, er
 	path := filepath.Join(dir, "bootstrap")
 	// The commit is left out of the binary, or a change of documentation would be a change of every function. What a function
 	// says about its version comes from DD_VERSION.
-	cmd := exec.CommandContext(ctx, command, "build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false",
+	cmd := exec.CommandContext(ctx, command, "build", "-tags", strings.Join(buildtags.Lambda(name, o.Route), ","), "-trimpath", "-buildvcs=false",
 		"-ldflags=-s -w -buildid=", "-o", path, "./functions/"+name+"/cmd")
 	cmd.Dir = o.Dir
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+o.GOARCH, "CGO_ENABLED=0",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/llm-reliability/control-plane/functions/routes"
+	"github.com/llm-reliability/control-plane/infra/buildtags"
 	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
 	"github.com/llm-reliability/control-plane/shared/control/dynamodb/dynamotest"
 	"github.com/llm-reliability/control-plane/shared/llm/vertextest"
@@ -21,7 +22,7 @@ import (
 // Lambda's init phase ends, and to the first byte of its first response: GET /health, which reaches the control state. It
 // reports medians, and how many times those of the hello world they are, and prints them as a table.
 //
-// Everything is configured as a deployment is, Vertex AI, DynamoDB and the Datadog extension included, except that secrets
+// Everything is built and configured as a deployment with the route of models that nobody has to ask for is, Vertex AI, DynamoDB and the Datadog extension included, except that secrets
 // come from the environment: what Secrets Manager takes to answer is not ours to measure.
 func BenchmarkColdStart(b *testing.B) {
 	type subject struct {
@@ -41,7 +42,7 @@ func BenchmarkColdStart(b *testing.B) {
 	deployed := deployedEnv(b)
 	for _, function := range routes.Functions() {
 		subjects = append(subjects, &subject{
-			name: function, binary: binary(b, functionPackage(function)), event: runtimetest.URLEvent(b, "GET", "/health", nil, ""), env: deployed,
+			name: function, binary: binary(b, functionPackage(function), buildtags.Lambda(function, "")...), event: runtimetest.URLEvent(b, "GET", "/health", nil, ""), env: deployed,
 		})
 	}
 	for _, s := range subjects {

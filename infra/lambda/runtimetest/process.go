@@ -19,11 +19,12 @@ import (
 	"time"
 )
 
-// Build builds the main package pkg into dir, with the flags of a deployment, and returns the path of the binary. The
-// package is an import path, or a path that begins with a dot.
-func Build(ctx context.Context, dir, pkg string) (string, error) {
-	binary := filepath.Join(dir, strings.ReplaceAll(path.Clean(pkg), "/", "-"))
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags=-s -w", "-o", binary, pkg)
+// Build builds the main package pkg into dir, with the flags of a deployment and the given build tags, and returns the path of
+// the binary. The package is an import path, or a path that begins with a dot.
+func Build(ctx context.Context, dir, pkg string, tags ...string) (string, error) {
+	joined := strings.Join(tags, ",")
+	binary := filepath.Join(dir, strings.ReplaceAll(path.Clean(pkg), "/", "-")+"-"+joined)
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", joined, "-trimpath", "-ldflags=-s -w", "-o", binary, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", pkg, err, out)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-reliability/control-plane/infra/buildtags"
 	"github.com/llm-reliability/control-plane/infra/lambda/bundle"
 	"github.com/llm-reliability/control-plane/infra/lambda/runtimetest"
 
@@ -60,21 +61,26 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-func binary(t testing.TB, pkg string) string {
+// binary is one that runs on Lambda and elsewhere, unless it is given tags, as those that are deployed are.
+func binary(t testing.TB, pkg string, tags ...string) string {
 	t.Helper()
 	binaries.mu.Lock()
 	defer binaries.mu.Unlock()
 	if path := os.Getenv(given); path != "" {
 		return path
 	}
-	if _, ok := binaries.paths[pkg]; !ok {
-		path, err := runtimetest.Build(t.Context(), binaries.dir, pkg)
+	if len(tags) == 0 {
+		tags = []string{"lambda.norpc"}
+	}
+	key := pkg + " " + strings.Join(tags, ",")
+	if _, ok := binaries.paths[key]; !ok {
+		path, err := runtimetest.Build(t.Context(), binaries.dir, pkg, tags...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		binaries.paths[pkg] = path
+		binaries.paths[key] = path
 	}
-	return binaries.paths[pkg]
+	return binaries.paths[key]
 }
 
 // bootstrap is the binary of a function as Lambda gets and starts it: out of the zip that make package makes. Only one
@@ -90,7 +96,7 @@ func bootstrap(t testing.TB, pkg string) string {
 		return path
 	}
 	archive := filepath.Join(binaries.dir, "insights.zip")
-	if out, err := exec.CommandContext(t.Context(), binary(t, zipper), binary(t, pkg), archive).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), binary(t, zipper), binary(t, pkg, buildtags.Lambda("insights", "")...), archive).CombinedOutput(); err != nil {
 		t.Fatalf("zip: %v: %s", err, out)
 	}
 	zipped, err := os.ReadFile(archive)
