@@ -146,17 +146,9 @@ func (c *Client) TrackRequest(ctx context.Context, e *telemetry.Exchange) {
 	}
 	u := User{e.Caller, e.Session}
 	success := e.Outcome == telemetry.OutcomeSuccess
-	attributes := map[string]any{
-		"endpoint": e.Endpoint, "request_type": string(e.Type), "success": success, "latency_ms": float64(e.Duration) / float64(time.Millisecond),
-		"model": e.Model, "provider": e.Provider, "tier": e.Tier, "cache": string(e.Cache), "outcome": string(e.Outcome),
+	if c.opts.API != nil {
+		c.send(u, "endpoint_used", attributes(e))
 	}
-	if e.CostUSD != nil {
-		attributes["cost_usd"] = *e.CostUSD
-	}
-	if len(e.Features) > 0 {
-		attributes["features"] = e.Features
-	}
-	c.send(u, "endpoint_used", attributes)
 	for _, f := range e.Features {
 		c.stream(ctx, "feature_used", f, u)
 	}
@@ -164,6 +156,22 @@ func (c *Client) TrackRequest(ctx context.Context, e *telemetry.Exchange) {
 		c.opts.Telemetry.Add(ctx, "product_analytics.conversion_value", 1, "endpoint:"+e.Endpoint, "caller:"+u.ID)
 		c.send(u, "answer_delivered", map[string]any{"endpoint": e.Endpoint, "value": 1})
 	}
+}
+
+// attributes are what a server-side event says of a request.
+func attributes(e *telemetry.Exchange) map[string]any {
+	a := map[string]any{
+		"endpoint": e.Endpoint, "request_type": string(e.Type), "success": e.Outcome == telemetry.OutcomeSuccess,
+		"latency_ms": float64(e.Duration) / float64(time.Millisecond),
+		"model":      e.Model, "provider": e.Provider, "tier": e.Tier, "cache": string(e.Cache), "outcome": string(e.Outcome),
+	}
+	if e.CostUSD != nil {
+		a["cost_usd"] = *e.CostUSD
+	}
+	if len(e.Features) > 0 {
+		a["features"] = e.Features
+	}
+	return a
 }
 
 // TrackFeatureUsage tells that a feature was used.
@@ -296,9 +304,11 @@ func (c *Client) Handler(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
-		if w.Header().Get("Content-Length") != "" {
-			_ = http.NewResponseController(w).Flush() //nolint:errcheck // where the response can't leave before its end, it leaves then
-		}
-		c.Flush(r.Context())
+		c.opts.Telemetry.Later(r.Context(), func() {
+			if w.Header().Get("Content-Length") != "" {
+				_ = http.NewResponseController(w).Flush() //nolint:errcheck // where the response can't leave before its end, it leaves then
+			}
+			c.Flush(r.Context())
+		})
 	})
 }

@@ -205,11 +205,8 @@ func (g *Gateway) serve(ctx context.Context, call Call, e *telemetry.Exchange, y
 	}
 	defer settle()
 
-	signals := screen(req)
-	e.Safety = observed(signals)
-	if reason := g.opts.Block.Refuses(signals); reason != "" {
-		e.Safety.Blocked = true
-		return &llm.Error{Kind: llm.Blocked, Public: reason, Err: errors.New(reason)}
+	if refused := g.screened(ctx, req, e); refused != nil {
+		return refused
 	}
 	if err := capped(&req, settings); err != nil {
 		return err
@@ -262,7 +259,7 @@ func (g *Gateway) record(ctx context.Context, e *telemetry.Exchange, err *llm.Er
 	e.Duration = time.Since(e.Start)
 	g.opts.Telemetry.Record(ctx, e)
 	if g.opts.Analytics != nil {
-		g.opts.Analytics.TrackRequest(ctx, e)
+		g.opts.Telemetry.Later(ctx, func() { g.opts.Analytics.TrackRequest(ctx, e) })
 	}
 }
 

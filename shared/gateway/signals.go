@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
@@ -8,6 +10,22 @@ import (
 	"github.com/llm-reliability/control-plane/shared/safety"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
+
+// screened notes what the safety screen sees in a request, and refuses what the policy says. Where that is nothing, what is seen is
+// only counted, and looking waits until the answer is on its way.
+func (g *Gateway) screened(ctx context.Context, req llm.Request, e *telemetry.Exchange) *llm.Error {
+	if !g.opts.Block.Any() {
+		g.opts.Telemetry.Later(ctx, func() { e.Safety = observed(screen(req)) })
+		return nil
+	}
+	signals := screen(req)
+	e.Safety = observed(signals)
+	if reason := g.opts.Block.Refuses(signals); reason != "" {
+		e.Safety.Blocked = true
+		return &llm.Error{Kind: llm.Blocked, Public: reason, Err: errors.New(reason)}
+	}
+	return nil
+}
 
 // screen looks at a request by who speaks in it. The user's words are the question, or the messages of users where there is none.
 // The document is data that the prompt marks as such, and may quote anything: its score is a signal of its own. System messages are

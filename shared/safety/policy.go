@@ -45,6 +45,11 @@ func ParsePolicy(list []string) (Policy, error) {
 	return p, nil
 }
 
+// Any is whether there is anything that the policy refuses.
+func (p Policy) Any() bool {
+	return p.Injection || p.DocumentInjection || p.TokenAbuse || len(p.PII) > 0
+}
+
 // Refuses says why a request with these signals is not served; "" when it is. The reason is fit for the caller: it holds nothing
 // of the text.
 func (p Policy) Refuses(s Signals) string {

@@ -132,7 +132,7 @@ func (c *Client) Begin(ctx context.Context, name string, header http.Header) (co
 	return context.WithValue(ctx, spanKey{}, recording), recording
 }
 
-// recordingSpan is the span of a request together with the exchanges that are recorded when it ends.
+// recordingSpan is the span of a request together with what was put off until it ends.
 type recordingSpan struct {
 	Span
 	mu      sync.Mutex
@@ -140,39 +140,46 @@ type recordingSpan struct {
 	ended   bool
 }
 
-// later keeps a record until the span ends; it returns false when that is over.
-func (s *recordingSpan) later(record func()) bool {
+// later keeps work until the span ends; it returns false when that is over.
+func (s *recordingSpan) later(work func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return false
 	}
-	s.pending = append(s.pending, record)
+	s.pending = append(s.pending, work)
 	return true
 }
 
-// End implements Span: it records what was kept, and closes the span.
+// End implements Span: it does what was put off, and closes the span.
 func (s *recordingSpan) End(status int, err error) {
 	s.mu.Lock()
 	pending := s.pending
 	s.pending, s.ended = nil, true
 	s.mu.Unlock()
-	for _, record := range pending {
-		record()
+	for _, work := range pending {
+		work()
 	}
 	s.Span.End(status, err)
 }
 
-// Record derives spans, metrics and the log line from one exchange, which must not change any more. Within a request it
-// does so when the request's span ends: the response is on its way by then, and nobody waits for what recording costs.
+// Later does work when the span of the request in ctx ends, after what was put off before: the response is on its way by then, and
+// nobody waits for what the work costs. Outside of a request, and where nothing is recorded, it does the work at once.
+func (c *Client) Later(ctx context.Context, work func()) {
+	if c != nil {
+		if span, ok := ctx.Value(spanKey{}).(*recordingSpan); ok && span.later(work) {
+			return
+		}
+	}
+	work()
+}
+
+// Record derives spans, metrics and the log line from one exchange, Later: it must not change any more but by what was put off
+// before.
 func (c *Client) Record(ctx context.Context, e *Exchange) {
-	if c == nil {
-		return
+	if c != nil {
+		c.Later(ctx, func() { c.record(ctx, e) })
 	}
-	if span, ok := ctx.Value(spanKey{}).(*recordingSpan); ok && span.later(func() { c.record(ctx, e) }) {
-		return
-	}
-	c.record(ctx, e)
 }
 
 func (c *Client) record(ctx context.Context, e *Exchange) {
