@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"github.com/llm-reliability/control-plane/shared/llm"
 )
 
@@ -131,8 +133,8 @@ func (s said) String() string {
 // the rest is a connection that broke, or that never came to be.
 func brokenKind(raw *http.Response, err error) llm.Kind {
 	var syntax *json.SyntaxError
-	var wrongType *json.UnmarshalTypeError
-	if raw == nil || errors.As(err, &syntax) || errors.As(err, &wrongType) || errors.Is(err, bufio.ErrTooLong) {
+	var shape *jsonv2.SemanticError
+	if raw == nil || errors.As(err, &syntax) || errors.As(err, &shape) || errors.Is(err, bufio.ErrTooLong) {
 		return llm.ProviderFault
 	}
 	return llm.BrokenStream

@@ -18,7 +18,6 @@ import (
 	"strings"
 	"time"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	sdk "github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -49,8 +48,7 @@ type Options struct {
 
 // Model implements llm.Model; it is safe for concurrent use.
 type Model struct {
-	chat sdk.ChatCompletionService
-	// opts are those of a call that is not streamed. A client of the SDK in a field would link all of its services.
+	// opts are the SDK's for every call. A client of the SDK in a field would link all of its services.
 	opts     []option.RequestOption
 	provider string
 	// completionTokens is set for OpenAI itself, whose reasoning models refuse max_tokens. Most other servers know nothing
@@ -79,13 +77,12 @@ func New(o Options) (*Model, error) {
 		bound.Transport = http.DefaultTransport
 	}
 	bound.Transport = atOnce{bounded.Transport{Base: bound.Transport}}
+	// A client with these options only; the SDK's constructor would add what it finds in the environment.
 	opts := []option.RequestOption{option.WithBaseURL(base), option.WithHTTPClient(&bound), option.WithMaxRetries(0)}
 	if o.APIKey != "" {
 		opts = append(opts, option.WithAPIKey(o.APIKey.Reveal()))
 	}
 	return &Model{
-		// The service by itself takes these options only; the SDK's client would add what it finds in the environment.
-		chat:             sdk.NewChatCompletionService(opts...),
 		opts:             opts,
 		provider:         cmp.Or(o.Provider, Provider),
 		completionTokens: u.Hostname() == "api.openai.com",
@@ -96,15 +93,11 @@ func New(o Options) (*Model, error) {
 func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, error) {
 	var raw *http.Response
 	var body []byte
-	// The SDK's client sends and judges the request. Its types for bodies would cost more than all the rest of it.
-	client := sdk.Client{Options: m.opts}
-	err := client.Execute(ctx, http.MethodPost, "chat/completions", m.wire(req), &body, option.WithResponseInto(&raw))
-	if err != nil {
+	if err := m.execute(ctx, m.wire(req), &body, option.WithResponseInto(&raw)); err != nil {
 		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
 	}
 	var c completion
-	// Servers are many, and some are careless.
-	if err := jsonv2.Unmarshal(body, &c, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+	if err := read(body, &c); err != nil {
 		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
 	}
 	if len(c.Choices) == 0 {
@@ -125,6 +118,12 @@ func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, e
 	return &llm.Response{Text: choice.Message.Content, Model: a.Model, Provider: m.provider, Finish: a.Finish, Usage: a.Usage, ID: a.ID}, nil
 }
 
+// execute has the SDK's client send a request and judge the response. Its types for bodies would cost more than all the rest of it.
+func (m *Model) execute(ctx context.Context, body marshaled, into any, opts ...option.RequestOption) error {
+	client := sdk.Client{Options: m.opts}
+	return client.Execute(ctx, http.MethodPost, "chat/completions", body, into, opts...)
+}
+
 // Stream implements llm.Model. The finish reason is kept back until the server has ended the stream, because the usage
 // comes after it.
 func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk, error] {
@@ -132,10 +131,11 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 		parent := ctx
 		ctx, cancel := context.WithCancel(parent)
 		defer cancel()
-		params := m.params(req)
-		params.StreamOptions.IncludeUsage = sdk.Bool(true)
+		asked := m.wire(req)
+		asked.Stream, asked.StreamOptions = true, &streamOptions{IncludeUsage: true}
 		var raw *http.Response
-		stream := m.chat.NewStreaming(ctx, params, option.WithResponseInto(&raw))
+		err := m.execute(ctx, asked, &raw, option.WithHeader("Accept", "text/event-stream"))
+		stream := ssestream.NewStream[chunk](ssestream.NewDecoder(raw), err)
 		// The body was read to its end or is given up: how closing it ends changes nothing.
 		defer func() { _ = stream.Close() }()
 
@@ -164,7 +164,7 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 }
 
 // end judges how a stream ended. What breaks after the finish reason costs the usage, and not the answer.
-func (m *Model) end(ctx context.Context, req llm.Request, a answer, raw *http.Response, stream *ssestream.Stream[sdk.ChatCompletionChunk]) error {
+func (m *Model) end(ctx context.Context, req llm.Request, a answer, raw *http.Response, stream *ssestream.Stream[chunk]) error {
 	var inBand *ssestream.StreamError
 	switch err := stream.Err(); {
 	case ctx.Err() != nil:
@@ -186,35 +186,6 @@ func (m *Model) end(ctx context.Context, req llm.Request, a answer, raw *http.Re
 	return &llm.Error{Kind: llm.BrokenStream, Provider: m.provider, Model: req.Model, Usage: a.Usage, Err: io.ErrUnexpectedEOF}
 }
 
-// params translates a request. It copies what it takes from slices.
-func (m *Model) params(req llm.Request) sdk.ChatCompletionNewParams {
-	p := sdk.ChatCompletionNewParams{Model: req.Model}
-	for _, msg := range req.Messages {
-		switch msg.Role {
-		case llm.System:
-			p.Messages = append(p.Messages, sdk.SystemMessage(msg.Content))
-		case llm.Assistant:
-			p.Messages = append(p.Messages, sdk.AssistantMessage(msg.Content))
-		default:
-			p.Messages = append(p.Messages, sdk.UserMessage(msg.Content))
-		}
-	}
-	if req.MaxTokens > 0 {
-		if m.completionTokens {
-			p.MaxCompletionTokens = sdk.Int(int64(req.MaxTokens))
-		} else {
-			p.MaxTokens = sdk.Int(int64(req.MaxTokens))
-		}
-	}
-	if req.Temperature != nil {
-		p.Temperature = sdk.Float(*req.Temperature)
-	}
-	if len(req.Stop) > 0 {
-		p.Stop.OfStringArray = append([]string(nil), req.Stop...)
-	}
-	return p
-}
-
 // answer is what is known of an answer so far; its Chunk becomes the last one of a stream.
 type answer struct {
 	llm.Chunk
@@ -224,11 +195,11 @@ type answer struct {
 }
 
 // take keeps what an event says of the whole answer.
-func (a *answer) take(c sdk.ChatCompletionChunk) {
+func (a *answer) take(c chunk) {
 	a.begun = true
 	a.Model, a.ID = cmp.Or(c.Model, a.Model), cmp.Or(c.ID, a.ID)
-	if c.JSON.Usage.Valid() {
-		a.Usage = usage(c.Usage)
+	if c.Usage != nil {
+		a.Usage = c.Usage.usage()
 	}
 }
 
@@ -264,14 +235,4 @@ func (m *Model) judge(req llm.Request, a answer) error {
 		e.Kind, e.Err = llm.Empty, fmt.Errorf("no text, finish reason %q", a.reason)
 	}
 	return e
-}
-
-// usage translates a usage. A part that is larger than its sum is cut to it: the cost is computed from the difference.
-func usage(u sdk.CompletionUsage) *llm.Usage {
-	in, out := max(0, u.PromptTokens), max(0, u.CompletionTokens)
-	return &llm.Usage{
-		InputTokens: int(in), OutputTokens: int(out),
-		CachedTokens:    int(min(in, max(0, u.PromptTokensDetails.CachedTokens))),
-		ReasoningTokens: int(min(out, max(0, u.CompletionTokensDetails.ReasoningTokens))),
-	}
 }

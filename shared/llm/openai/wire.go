@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"net/http"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	sdk "github.com/openai/openai-go/v3"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
 )
 
-// The bodies of a call that is not streamed, as far as they are used. The SDK's own types for them keep every field twice, as a
+// The bodies of a call, as far as they are used. The SDK's own types for them keep every field twice, as a
 // value and as it came, which takes longer than all the rest of a call.
 
 // completion is what is read of a whole answer.
@@ -39,10 +39,39 @@ type wireUsage struct {
 	} `json:"completion_tokens_details"`
 }
 
+// usage translates a usage. A part that is larger than its sum is cut to it: the cost is computed from the difference.
 func (w wireUsage) usage() *llm.Usage {
-	u := sdk.CompletionUsage{PromptTokens: w.Prompt, CompletionTokens: w.Completion}
-	u.PromptTokensDetails.CachedTokens, u.CompletionTokensDetails.ReasoningTokens = w.PromptDetails.Cached, w.CompletionDetails.Reasoning
-	return usage(u)
+	in, out := max(0, w.Prompt), max(0, w.Completion)
+	return &llm.Usage{
+		InputTokens: int(in), OutputTokens: int(out),
+		CachedTokens:    int(min(in, max(0, w.PromptDetails.Cached))),
+		ReasoningTokens: int(min(out, max(0, w.CompletionDetails.Reasoning))),
+	}
+}
+
+// chunk is what is read of an event of a stream.
+type chunk struct {
+	ID      string `json:"id"`
+	Model   string `json:"model"`
+	Choices []struct {
+		Delta struct {
+			Content string `json:"content"`
+			Refusal string `json:"refusal"`
+		} `json:"delta"`
+		FinishReason string `json:"finish_reason"`
+	} `json:"choices"`
+	Usage *wireUsage `json:"usage"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *chunk) UnmarshalJSON(data []byte) error {
+	type plain chunk
+	return read(data, (*plain)(c))
+}
+
+// read takes what servers send: they are many, and some are careless.
+func read(data []byte, into any) error {
+	return jsonv2.Unmarshal(data, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // wireRequest is the body of a request. It marshals itself only once, so that the SDK does not check the JSON anew.
@@ -53,6 +82,13 @@ type wireRequest struct {
 	MaxCompletionTokens int           `json:"max_completion_tokens,omitempty"`
 	Temperature         *float64      `json:"temperature,omitempty"`
 	Stop                []string      `json:"stop,omitempty"`
+	// Those of a call that is streamed.
+	Stream        bool           `json:"stream,omitempty"`
+	StreamOptions *streamOptions `json:"stream_options,omitempty"`
+}
+
+type streamOptions struct {
+	IncludeUsage bool `json:"include_usage"`
 }
 
 type wireMessage struct {
