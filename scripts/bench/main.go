@@ -111,7 +111,7 @@ func measure(ctx context.Context, o options) (*Report, error) {
 	if o.quick {
 		r.Notes = append(r.Notes, "A quick run: its tails mean little.")
 	}
-	r.Notes = append(r.Notes, "Every gateway runs alone under load, caches are off, and retries are as each has them by default or off; all programs in Go have GOGC=400, as this gateway is deployed.",
+	r.Notes = append(r.Notes, "Every gateway runs alone under load, caches are off, and retries are as each has them by default or off; all programs in Go collect their garbage at GOGC=100, as this gateway does on Cloud Run.",
 		"Full telemetry is traces, LLM Observability, metrics and log lines, sent in the background to a stand-in for the agent as on Cloud Run; off is none of it but the log's errors.")
 
 	fmt.Fprintln(os.Stderr, "building")

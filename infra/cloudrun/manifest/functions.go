@@ -245,10 +245,9 @@ func (s Settings) env(f Function) []EnvVar {
 		"DD_VERSION":       s.Version,
 		"DD_SITE":          s.Site,
 		"DD_TRACE_ENABLED": "true",
-		// These cost time at a start, and give nothing to a function; GOGC takes some of it off, for memory that is there.
+		// These cost time at a start, and give nothing to a function.
 		"DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
 		"DD_TRACE_STARTUP_LOGS":                "false",
-		"GOGC":                                 "400",
 		"DD_LOGS_INJECTION":                    "true",
 		"DD_LLMOBS_ENABLED":                    "true",
 		"DD_LLMOBS_ML_APP":                     DatadogService,
