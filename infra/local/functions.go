@@ -230,7 +230,7 @@ func (f functions) analytics(tel *telemetry.Client) (*analytics.Client, error) {
 func flushing(h http.Handler, tracked *analytics.Client) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
-		tracked.Flush(r.Context())
+		telemetry.Later(r.Context(), func() { tracked.Flush(r.Context()) })
 	})
 }
 

@@ -253,7 +253,8 @@ func (c *Client) send(u User, name string, attributes map[string]any) {
 	c.waiting = append(c.waiting, i)
 }
 
-// Flush sends what waits, at most for Timeout, and counts what it could not send.
+// Flush sends what waits, at most for Timeout, and counts what it could not send. Within a request, where TrackRequest is put off by
+// telemetry.Later, it must be, too.
 func (c *Client) Flush(ctx context.Context) {
 	if c == nil {
 		return
@@ -304,7 +305,7 @@ func (c *Client) Handler(next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
-		c.opts.Telemetry.Later(r.Context(), func() {
+		telemetry.Later(r.Context(), func() {
 			if w.Header().Get("Content-Length") != "" {
 				_ = http.NewResponseController(w).Flush() //nolint:errcheck // where the response can't leave before its end, it leaves then
 			}

@@ -259,7 +259,7 @@ func (g *Gateway) record(ctx context.Context, e *telemetry.Exchange, err *llm.Er
 	e.Duration = time.Since(e.Start)
 	g.opts.Telemetry.Record(ctx, e)
 	if g.opts.Analytics != nil {
-		g.opts.Telemetry.Later(ctx, func() { g.opts.Analytics.TrackRequest(ctx, e) })
+		telemetry.Later(ctx, func() { g.opts.Analytics.TrackRequest(ctx, e) })
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // only counted, and looking waits until the answer is on its way.
 func (g *Gateway) screened(ctx context.Context, req llm.Request, e *telemetry.Exchange) *llm.Error {
 	if !g.opts.Block.Any() {
-		g.opts.Telemetry.Later(ctx, func() { e.Safety = observed(screen(req)) })
+		telemetry.Later(ctx, func() { e.Safety = observed(screen(req)) })
 		return nil
 	}
 	signals := screen(req)

@@ -165,20 +165,17 @@ func (s *recordingSpan) End(status int, err error) {
 
 // Later does work when the span of the request in ctx ends, after what was put off before: the response is on its way by then, and
 // nobody waits for what the work costs. Outside of a request, and where nothing is recorded, it does the work at once.
-func (c *Client) Later(ctx context.Context, work func()) {
-	if c != nil {
-		if span, ok := ctx.Value(spanKey{}).(*recordingSpan); ok && span.later(work) {
-			return
-		}
+func Later(ctx context.Context, work func()) {
+	if span, ok := ctx.Value(spanKey{}).(*recordingSpan); !ok || !span.later(work) {
+		work()
 	}
-	work()
 }
 
 // Record derives spans, metrics and the log line from one exchange, Later: it must not change any more but by what was put off
 // before.
 func (c *Client) Record(ctx context.Context, e *Exchange) {
 	if c != nil {
-		c.Later(ctx, func() { c.record(ctx, e) })
+		Later(ctx, func() { c.record(ctx, e) })
 	}
 }
 

@@ -159,60 +159,100 @@ func (s *Sink) Close(ctx context.Context) error {
 	return err
 }
 
-// span is the APM span of a request.
+// span is the APM span of a request. Where it is the first of its trace, it is made when it is needed first, with the time at which it
+// began: that is after the response has left, as a rule.
 type span struct {
-	sink *Sink
+	sink   *Sink
+	ctx    context.Context
+	name   string
+	header http.Header
+	begun  time.Time
+
+	make sync.Once
 	apm  *tracer.Span
 	// root is whether it is the first of its trace in this process: then its end completes what is sent of the trace.
 	root bool
 }
 
+// spanKey is the key of a *span in a context.
+type spanKey struct{}
+
 // Begin implements telemetry.Sink.
 func (s *Sink) Begin(ctx context.Context, name string, header http.Header) (context.Context, telemetry.Span) {
 	if !s.config.Enabled {
-		return ctx, span{sink: s}
+		return ctx, &span{sink: s}
 	}
-	opts := []tracer.StartSpanOption{tracer.SpanType(ext.SpanTypeWeb), tracer.ResourceName(name), tracer.Tag(ext.SpanKind, ext.SpanKindServer)}
-	_, inside := tracer.SpanFromContext(ctx)
-	if !inside {
-		if parent, err := tracer.Extract(tracer.HTTPHeadersCarrier(header)); err == nil {
-			opts = append(opts, func(c *tracer.StartSpanConfig) { c.Parent = parent })
+	begun := &span{sink: s, ctx: ctx, name: name, header: header, begun: time.Now()}
+	if _, inside := tracer.SpanFromContext(ctx); inside {
+		// The wrapper's span, on Lambda, is over at the first byte of a stream, and would take the trace with it.
+		begun.made()
+	}
+	return context.WithValue(ctx, spanKey{}, begun), begun
+}
+
+// within returns a context whose spans are below that of the request.
+func within(ctx context.Context) context.Context {
+	if s, ok := ctx.Value(spanKey{}).(*span); ok {
+		return tracer.ContextWithSpan(ctx, s.made())
+	}
+	return ctx
+}
+
+// made returns the span; nil where none is.
+func (s *span) made() *tracer.Span {
+	if s.ctx == nil {
+		return nil
+	}
+	s.make.Do(func() {
+		opts := []tracer.StartSpanOption{
+			tracer.StartTime(s.begun), tracer.SpanType(ext.SpanTypeWeb), tracer.ResourceName(s.name), tracer.Tag(ext.SpanKind, ext.SpanKindServer),
 		}
-	}
-	apm, ctx := tracer.StartSpanFromContext(ctx, "http.request", opts...)
-	return ctx, span{s, apm, !inside}
+		ctx := within(s.ctx)
+		_, inside := tracer.SpanFromContext(ctx)
+		if !inside {
+			if parent, err := tracer.Extract(tracer.HTTPHeadersCarrier(s.header)); err == nil {
+				opts = append(opts, func(c *tracer.StartSpanConfig) { c.Parent = parent })
+			}
+		}
+		s.apm, _ = tracer.StartSpanFromContext(ctx, "http.request", opts...)
+		s.root = !inside
+	})
+	return s.apm
 }
 
 // Trace implements telemetry.Span.
-func (s span) Trace() telemetry.Trace {
-	if s.apm == nil {
+func (s *span) Trace() telemetry.Trace {
+	apm := s.made()
+	if apm == nil {
 		return telemetry.Trace{}
 	}
-	c := s.apm.Context()
+	c := apm.Context()
 	return telemetry.Trace{TraceID: c.TraceID(), SpanID: strconv.FormatUint(c.SpanID(), 10)}
 }
 
 // Inject implements telemetry.Span.
-func (s span) Inject(header http.Header) {
-	if s.apm == nil {
+func (s *span) Inject(header http.Header) {
+	apm := s.made()
+	if apm == nil {
 		return
 	}
-	if err := tracer.Inject(s.apm.Context(), tracer.HTTPHeadersCarrier(header)); err != nil {
+	if err := tracer.Inject(apm.Context(), tracer.HTTPHeadersCarrier(header)); err != nil {
 		// Only a tracer that is not running refuses; then there is no trace to carry.
 		return
 	}
 }
 
 // End implements telemetry.Span.
-func (s span) End(status int, err error) {
-	if s.apm == nil {
+func (s *span) End(status int, err error) {
+	apm := s.made()
+	if apm == nil {
 		return
 	}
-	s.apm.SetTag(ext.HTTPCode, strconv.Itoa(status))
+	apm.SetTag(ext.HTTPCode, strconv.Itoa(status))
 	if s.root {
 		s.sink.finished[traces].Add(1)
 	}
-	s.apm.Finish(tracer.WithError(err))
+	apm.Finish(tracer.WithError(err))
 }
 
 // Invoked tells that an invocation has come out of Datadog's Lambda wrapper. The wrapper's span is the root of a trace that

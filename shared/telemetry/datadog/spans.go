@@ -22,6 +22,7 @@ func (s *Sink) Record(ctx context.Context, e *telemetry.Exchange) {
 	if !s.config.Enabled {
 		return
 	}
+	ctx = within(ctx)
 	if !s.llmobs.Load() {
 		s.plain(ctx, e)
 		return
