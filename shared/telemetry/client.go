@@ -182,7 +182,9 @@ func (c *Client) Record(ctx context.Context, e *Exchange) {
 func (c *Client) record(ctx context.Context, e *Exchange) {
 	c.opts.Sink.Record(ctx, e)
 	c.opts.Sink.Emit(Points(e))
-	c.opts.Logger.LogAttrs(ctx, level(e), "request", LogAttrs(e)...)
+	if level := level(e); c.opts.Logger.Enabled(ctx, level) {
+		c.opts.Logger.LogAttrs(ctx, level, "request", LogAttrs(e)...)
+	}
 }
 
 // Add emits one point of a metric that does not come from an exchange. A name or tag key that the catalogue does not

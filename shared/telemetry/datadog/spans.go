@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"time"
 	"unicode/utf8"
 
@@ -84,15 +85,11 @@ func finish(at time.Time, err error) []llmobs.FinishSpanOption {
 
 // tags are the exchange's bounded tags as LLM Observability takes them, and the overrides in force.
 func tags(e *telemetry.Exchange) map[string]string {
-	m := map[string]string{requestTag: e.RequestID}
-	for key, value := range map[string]string{
-		"function": e.Function, "endpoint": e.Endpoint, "request_type": string(e.Type), "outcome": string(e.Outcome),
+	m := map[string]string{
+		requestTag: e.RequestID, "function": e.Function, "endpoint": e.Endpoint, "request_type": string(e.Type), "outcome": string(e.Outcome),
 		"cache": string(e.Cache), "tier": e.Tier, "caller": e.Caller,
-	} {
-		if value != "" {
-			m[key] = value
-		}
 	}
+	maps.DeleteFunc(m, func(_, value string) bool { return value == "" })
 	if len(e.Overrides) > 0 {
 		m["override_action"] = e.Overrides[len(e.Overrides)-1].Action
 	}
@@ -122,9 +119,13 @@ func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.
 		metrics[llmobs.MetricKeyInputTokens] = float64(u.InputTokens)
 		metrics[llmobs.MetricKeyOutputTokens] = float64(u.OutputTokens)
 		metrics[llmobs.MetricKeyTotalTokens] = float64(u.Total())
-		metrics["non_cached_input_tokens"] = float64(u.InputTokens - u.CachedTokens)
-		metrics[llmobs.MetricKeyCacheReadInputTokens] = float64(u.CachedTokens)
-		metrics[llmobs.MetricKeyReasoningOutputTokens] = float64(u.ReasoningTokens)
+		if u.CachedTokens > 0 {
+			metrics["non_cached_input_tokens"] = float64(u.InputTokens - u.CachedTokens)
+			metrics[llmobs.MetricKeyCacheReadInputTokens] = float64(u.CachedTokens)
+		}
+		if u.ReasoningTokens > 0 {
+			metrics[llmobs.MetricKeyReasoningOutputTokens] = float64(u.ReasoningTokens)
+		}
 	}
 	if a.CostUSD != nil {
 		metrics["total_cost"] = *a.CostUSD
