@@ -40,8 +40,8 @@ type Options struct {
 	BaseURL string
 	// APIKey is sent as bearer token; empty for a server that wants none.
 	APIKey env.Secret
-	// HTTPClient makes the calls; nil is a client of the model's own, whose connections are kept for later calls.
-	HTTPClient *http.Client
+	// Transport makes the calls; nil is one of the model's own, whose connections are kept for later calls.
+	Transport http.RoundTripper
 	// Provider is the provider's name; Provider when empty.
 	Provider string
 }
@@ -65,20 +65,15 @@ func New(o Options) (*Model, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, errors.New("openai: the base URL must be like " + DefaultBaseURL)
 	}
-	client := o.HTTPClient
-	if client == nil {
-		client = &http.Client{Transport: &http.Transport{
+	transport := o.Transport
+	if transport == nil {
+		transport = &http.Transport{
 			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64,
 			TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
-		}}
+		}
 	}
-	bound := *client
-	if bound.Transport == nil {
-		bound.Transport = http.DefaultTransport
-	}
-	bound.Transport = atOnce{bounded.Transport{Base: bound.Transport}}
 	// A client with these options only; the SDK's constructor would add what it finds in the environment.
-	opts := []option.RequestOption{option.WithBaseURL(base), option.WithHTTPClient(&bound), option.WithMaxRetries(0)}
+	opts := []option.RequestOption{option.WithBaseURL(base), option.WithHTTPClient(caller{bounded.Transport{Base: transport}}), option.WithMaxRetries(0)}
 	if o.APIKey != "" {
 		opts = append(opts, option.WithAPIKey(o.APIKey.Reveal()))
 	}

@@ -29,7 +29,7 @@ func serve(t testing.TB, handler http.HandlerFunc) *openai.Model {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	return model(t, openai.Options{BaseURL: server.URL + "/v1", APIKey: key, HTTPClient: server.Client()})
+	return model(t, openai.Options{BaseURL: server.URL + "/v1", APIKey: key, Transport: server.Client().Transport})
 }
 
 func model(t testing.TB, o openai.Options) *openai.Model {
@@ -171,10 +171,10 @@ func TestRequestIsTranslated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got call
 			var path, auth string
-			m := model(t, openai.Options{BaseURL: tt.base, HTTPClient: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			m := model(t, openai.Options{BaseURL: tt.base, Transport: transport(func(r *http.Request) (*http.Response, error) {
 				path, auth, got = r.URL.Path, r.Header.Get("Authorization"), call{}
 				return nil, errors.Join(json.NewDecoder(r.Body).Decode(&got), errors.New("that is enough"))
-			})}})
+			})})
 			_, _ = m.Generate(t.Context(), tt.req) // the transport always fails
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("generate (-want +got):\n%s", diff)
@@ -200,10 +200,10 @@ func TestSettingsOfTheProcessAreIgnored(t *testing.T) {
 	t.Setenv("OPENAI_BASE_URL", "http://of-the-process")
 	t.Setenv("OPENAI_ORG_ID", "org-of-the-process")
 	var got *http.Request
-	m := model(t, openai.Options{BaseURL: "http://server/v1", HTTPClient: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+	m := model(t, openai.Options{BaseURL: "http://server/v1", Transport: transport(func(r *http.Request) (*http.Response, error) {
 		got = r
 		return nil, errors.New("that is enough")
-	})}})
+	})})
 	_, _ = m.Generate(t.Context(), request) // the transport always fails
 	if got.URL.Host != "server" || got.Header.Get("Authorization") != "" || got.Header.Get("OpenAI-Organization") != "" {
 		t.Errorf("called %s with %v, want server, without authorization and organization", got.URL.Host, got.Header)
@@ -495,13 +495,13 @@ func TestServerThatHangs(t *testing.T) {
 	}
 }
 
-func TestTimeoutOfTheClientItself(t *testing.T) {
+func TestTimeoutOfTheTransportItself(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // the client gives up while it waits for the headers
 		<-r.Context().Done()
 	}))
 	defer server.Close()
-	fails(t, model(t, openai.Options{BaseURL: server.URL, HTTPClient: &http.Client{Timeout: 20 * time.Millisecond}}), llm.Timeout)
+	fails(t, model(t, openai.Options{BaseURL: server.URL, Transport: &http.Transport{ResponseHeaderTimeout: 20 * time.Millisecond}}), llm.Timeout)
 }
 
 // TestAnswerWithoutEnd is given up before it has taken the memory of the process.
@@ -510,10 +510,10 @@ func TestAnswerWithoutEnd(t *testing.T) {
 		"application/json":  {`{"choices":[{"message":{"role":"assistant","content":"`, "and so on "},
 		"text/event-stream": {"", event(strings.Repeat("and so on ", 100_000), "")},
 	} {
-		m := model(t, openai.Options{BaseURL: "http://server/v1", HTTPClient: &http.Client{Transport: transport(func(*http.Request) (*http.Response, error) {
+		m := model(t, openai.Options{BaseURL: "http://server/v1", Transport: transport(func(*http.Request) (*http.Response, error) {
 			body := io.MultiReader(strings.NewReader(answer.begin), &repeated{text: answer.more})
 			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(body)}, nil
-		})}})
+		})})
 		want, err := llm.BrokenStream, error(nil)
 		if answer.begin != "" {
 			want = llm.ProviderFault
@@ -585,9 +585,9 @@ func FuzzResponse(f *testing.F) {
 	f.Add(429, "application/json", `{"error":{"message":"m","type":"t","code":null}}`)
 	f.Add(500, "", "\x00")
 	f.Fuzz(func(t *testing.T, status int, kind, body string) {
-		m := model(t, openai.Options{HTTPClient: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		m := model(t, openai.Options{Transport: transport(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 100 + abs(status)%500, Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
-		})}})
+		})})
 		r, err := m.Generate(t.Context(), request)
 		var e *llm.Error
 		if err != nil && !errors.As(err, &e) || err == nil && strings.TrimSpace(r.Text) == "" {
@@ -605,11 +605,11 @@ func TestRequestGoesOutInOneWrite(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(speak))
 	t.Cleanup(server.Close)
 	var writes atomic.Int64
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	client := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, network, addr)
 		return &counted{c, &writes}, err
-	}}}
-	m := model(t, openai.Options{BaseURL: server.URL + "/v1", APIKey: key, HTTPClient: client})
+	}}
+	m := model(t, openai.Options{BaseURL: server.URL + "/v1", APIKey: key, Transport: client})
 	if _, err := m.Generate(t.Context(), request); err != nil || writes.Load() != 1 {
 		t.Errorf("the whole answer took %d writes and ended with %v, want 1 write", writes.Load(), err)
 	}
@@ -628,6 +628,16 @@ type counted struct {
 func (c *counted) Write(p []byte) (int, error) {
 	c.writes.Add(1)
 	return c.Conn.Write(p)
+}
+
+// What callers wrote, and the key, go to the server that is configured, and to no other.
+func TestRedirectIsNotFollowed(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the other server was called") }))
+	defer elsewhere.Close()
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusTemporaryRedirect} {
+		m := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, status) })
+		fails(t, m, llm.ProviderFault)
+	}
 }
 
 func abs(n int) int { return max(n, -(n + 1)) }

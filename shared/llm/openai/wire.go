@@ -2,6 +2,8 @@ package openai
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -119,21 +121,25 @@ func (m *Model) wire(req llm.Request) marshaled {
 	return marshaled{w}
 }
 
-// atOnce sends a request's head and body together, which saves a server a second read: the SDK hides from net/http that the
-// body is in memory, and of what could be slow to come the head is sent first.
-type atOnce struct{ base http.RoundTripper }
+// caller makes one call, and follows nowhere: a server that points elsewhere is not sent what callers wrote, nor the key. It sends a
+// request's head and body together, which saves a server a second read: the SDK hides from net/http that the body is in memory,
+// and of what could be slow to come the head is sent first.
+type caller struct{ transport http.RoundTripper }
 
-// RoundTrip implements http.RoundTripper.
-func (t atOnce) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.GetBody == nil {
-		return t.base.RoundTrip(r)
+// Do implements the SDK's HTTPClient.
+func (c caller) Do(r *http.Request) (*http.Response, error) {
+	if r.GetBody != nil {
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		_ = r.Body.Close() // nothing was read of it, and it is memory
+		r.Body = body
 	}
-	body, err := r.GetBody()
-	if err != nil {
-		return nil, err
+	resp, err := c.transport.RoundTrip(r)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		// The SDK takes anything below 400 for an answer.
+		return nil, errors.Join(fmt.Errorf("status %d: the server sends its callers elsewhere", resp.StatusCode), resp.Body.Close())
 	}
-	_ = r.Body.Close() // nothing was read of it, and it is memory
-	r = r.WithContext(r.Context())
-	r.Body = body
-	return t.base.RoundTrip(r)
+	return resp, err
 }
