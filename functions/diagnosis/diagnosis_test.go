@@ -322,7 +322,7 @@ func TestTheRealAdapter(t *testing.T) {
 	}))
 	defer server.Close()
 	for key, want := range map[env.Secret]diagnosis.Verdict{"good": diagnosis.OK, secret: diagnosis.Invalid} {
-		m, err := openai.New(openai.Options{BaseURL: server.URL, APIKey: key, HTTPClient: server.Client()})
+		m, err := openai.New(openai.Options{BaseURL: server.URL, APIKey: key, Transport: server.Client().Transport})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -521,6 +521,35 @@ func TestMemoryKeepsEverythingInOrder(t *testing.T) {
 	}
 }
 
+// What is put off is done in its order when the span ends, with the exchange recorded as what came before left it; outside of a span
+// it is done at once.
+func TestLater(t *testing.T) {
+	m := &telemetry.Memory{}
+	c, err := telemetry.New(telemetry.Options{Sink: m, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done []string
+	note := func(what string) func() { return func() { done = append(done, what) } }
+	telemetry.Later(t.Context(), note("outside"))
+	ctx, span := c.Begin(t.Context(), "request", http.Header{})
+	e := &telemetry.Exchange{Function: "qa", Outcome: telemetry.OutcomeSuccess}
+	telemetry.Later(ctx, func() { note("before")(); e.Safety.InjectionSuspected = true })
+	c.Record(ctx, e)
+	telemetry.Later(ctx, func() { note("after")(); telemetry.Later(ctx, note("within")) })
+	if diff := cmp.Diff([]string{"outside"}, done); diff != "" || len(m.Exchanges()) != 0 {
+		t.Errorf("before the end, want - got +:\n%s\nand %d exchanges", diff, len(m.Exchanges()))
+	}
+	span.End(200, nil)
+	telemetry.Later(ctx, note("too late"))
+	if diff := cmp.Diff([]string{"outside", "before", "after", "within", "too late"}, done); diff != "" {
+		t.Errorf("done, want - got +:\n%s", diff)
+	}
+	if got := m.Exchanges(); len(got) != 1 || !got[0].Safety.InjectionSuspected {
+		t.Errorf("recorded %+v, want one that the screen has seen", got)
+	}
+}
+
 func BenchmarkPoints(b *testing.B) {
 	e := answered()
 	b.ReportAllocs()

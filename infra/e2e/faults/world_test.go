@@ -92,7 +92,7 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	transport := &http.Transport{DialContext: w.net.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
 	for _, place := range []string{near, far} {
-		model, err := openai.New(openai.Options{BaseURL: "http://" + place + "/v1", HTTPClient: &http.Client{Transport: transport}, Provider: "google"})
+		model, err := openai.New(openai.Options{BaseURL: "http://" + place + "/v1", Transport: transport, Provider: "google"})
 		check(t, err)
 		backends = append(backends, gateway.Backend{Provider: "google", Location: place, Model: model, Tiers: known.TierModels("google")})
 		if s.alone {
