@@ -74,12 +74,6 @@ func Backends(ctx context.Context, e *env.Env, known *catalog.Catalog, route ...
 	return backends
 }
 
-// leftOut refuses a provider whose SDK this binary was built without.
-func leftOut(e *env.Env, provider, tag string) gateway.Backend {
-	e.Refuse("LRCP_PROVIDER", "names "+provider+", which this binary was built without (build tag "+tag+")")
-	return gateway.Backend{Provider: provider}
-}
-
 // Close releases the connections of backends. Calls that are under way fail.
 func Close(backends []gateway.Backend) error {
 	var errs []error

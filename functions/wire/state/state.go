@@ -67,12 +67,6 @@ func FromEnv(e *env.Env) Config {
 	return c
 }
 
-// leftOut refuses a kind of state whose SDK this binary was built without.
-func leftOut(e *env.Env, kind, tag string) place {
-	e.Refuse("LRCP_STATE", "names "+kind+", which this binary was built without (build tag "+tag+")")
-	return nil
-}
-
 // State is what the instances of a deployment have in common.
 type State struct {
 	Control control.Store
