@@ -59,7 +59,10 @@ func (d *drain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.leave(f)
-	d.next.ServeHTTP(w, r.WithContext(f.ctx))
+	// Only a direct child of the context uses its AfterFunc; what is below that one is the context package's own.
+	ctx, cancel := context.WithCancel(f.ctx)
+	defer cancel()
+	d.next.ServeHTTP(w, r.WithContext(ctx))
 }
 
 func (d *drain) enter(f *flight) bool {
@@ -137,8 +140,9 @@ type cuttable struct {
 	done     chan struct{}
 	release  func() bool
 
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	after map[*func()]struct{}
 }
 
 func newCuttable(parent context.Context) *cuttable {
@@ -152,9 +156,37 @@ func (c *cuttable) cut() { c.end(context.DeadlineExceeded) }
 func (c *cuttable) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = err
-		close(c.done)
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	close(c.done)
+	for f := range c.after {
+		go (*f)()
+	}
+	c.after = nil
+}
+
+// AfterFunc calls f in a goroutine of its own when the context has ended, unless stop was called before. The context package looks
+// for it, and otherwise has a goroutine wait for the end of each request.
+func (c *cuttable) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	if c.after == nil {
+		c.after = map[*func()]struct{}{}
+	}
+	key := &f
+	c.after[key] = struct{}{}
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waits := c.after[key]
+		delete(c.after, key)
+		return waits
 	}
 }
 
