@@ -100,6 +100,9 @@ func TestDockerfile(t *testing.T) {
 // TestBuildAsTheDockerfileSays does what the Dockerfile says in a folder of its own: copies what may be copied, and runs the
 // command for one function. It is the nearest to an image that works without a container engine.
 func TestBuildAsTheDockerfileSays(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it compiles a function, at the same time as infra/lambda/runtimetest; make test runs it after that")
+	}
 	src, out := t.TempDir(), t.TempDir()
 	ignored := dockerIgnored(t)
 	var script, tags string
