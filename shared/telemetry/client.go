@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -128,13 +129,14 @@ func (c *Client) Begin(ctx context.Context, name string, header http.Header) (co
 		return ctx, noSpan{}
 	}
 	ctx, span := c.opts.Sink.Begin(ctx, name, header)
-	recording := &recordingSpan{Span: span}
+	recording := &recordingSpan{Span: span, log: c.opts.Logger}
 	return context.WithValue(ctx, spanKey{}, recording), recording
 }
 
 // recordingSpan is the span of a request together with what was put off until it ends.
 type recordingSpan struct {
 	Span
+	log     *slog.Logger
 	mu      sync.Mutex
 	pending []func()
 	ended   bool
@@ -158,9 +160,20 @@ func (s *recordingSpan) End(status int, err error) {
 	s.pending, s.ended = nil, true
 	s.mu.Unlock()
 	for _, work := range pending {
-		work()
+		s.do(work)
 	}
 	s.Span.End(status, err)
+}
+
+// do does work that was put off. The recovery of the request is behind by then: a defect here would end the process on Lambda, for a
+// request that was answered.
+func (s *recordingSpan) do(work func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error("panic after the response", slog.String("error.kind", "panic"), slog.String("error.message", fmt.Sprint(v)), slog.String("error.stack", string(debug.Stack())))
+		}
+	}()
+	work()
 }
 
 // Later does work when the span of the request in ctx ends, after what was put off before: the response is on its way by then, and

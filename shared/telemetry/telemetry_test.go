@@ -525,7 +525,8 @@ func TestMemoryKeepsEverythingInOrder(t *testing.T) {
 // it is done at once.
 func TestLater(t *testing.T) {
 	m := &telemetry.Memory{}
-	c, err := telemetry.New(telemetry.Options{Sink: m, Logger: slog.New(slog.DiscardHandler)})
+	var log bytes.Buffer
+	c, err := telemetry.New(telemetry.Options{Sink: m, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -535,6 +536,7 @@ func TestLater(t *testing.T) {
 	ctx, span := c.Begin(t.Context(), "request", http.Header{})
 	e := &telemetry.Exchange{Function: "qa", Outcome: telemetry.OutcomeSuccess}
 	telemetry.Later(ctx, func() { note("before")(); e.Safety.InjectionSuspected = true })
+	telemetry.Later(ctx, func() { panic("a defect of one is not that of the others") })
 	c.Record(ctx, e)
 	telemetry.Later(ctx, func() { note("after")(); telemetry.Later(ctx, note("within")) })
 	if diff := cmp.Diff([]string{"outside"}, done); diff != "" || len(m.Exchanges()) != 0 {
@@ -544,6 +546,9 @@ func TestLater(t *testing.T) {
 	telemetry.Later(ctx, note("too late"))
 	if diff := cmp.Diff([]string{"outside", "before", "after", "within", "too late"}, done); diff != "" {
 		t.Errorf("done, want - got +:\n%s", diff)
+	}
+	if statuses := m.Statuses(); !slices.Equal(statuses, []int{200}) || !strings.Contains(log.String(), "a defect of one") {
+		t.Errorf("the span ended with %v, and the log says %s, want 200 and the panic", statuses, &log)
 	}
 	if got := m.Exchanges(); len(got) != 1 || !got[0].Safety.InjectionSuspected {
 		t.Errorf("recorded %+v, want one that the screen has seen", got)
