@@ -12,12 +12,15 @@ import (
 // always is the tag of every deployed binary: it leaves out what Lambda's runtime client has for a runtime that is gone.
 const always = "lambda.norpc"
 
+// DefaultRoute is the route of models of a function that is told of none.
+const DefaultRoute = "vertexai,genai"
+
 // calling are the functions that call models. The others have no provider that could be left out, and the same tags whatever the
 // route is, so that another route is no other binary of theirs.
 var calling = map[string]bool{"completion": true, "diagnosis": true, "qa": true}
 
 // Lambda returns the tags, in order, of a function on AWS Lambda in a deployment whose route of models is the given one, as
-// LRCP_PROVIDER lists it; empty is the route of a function that is told of none.
+// LRCP_PROVIDER lists it; empty is DefaultRoute.
 func Lambda(function, route string) []string {
 	return append([]string{always, "without_firestore", "without_framework"}, models(function, route)...)
 }
@@ -33,7 +36,7 @@ func models(function, route string) []string {
 		return nil
 	}
 	if strings.TrimSpace(route) == "" {
-		route = "vertexai,genai"
+		route = DefaultRoute
 	}
 	var named []string
 	for provider := range strings.SplitSeq(route, ",") {

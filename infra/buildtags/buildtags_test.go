@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/functions/routes"
+	"github.com/llm-reliability/control-plane/functions/wire/models"
 	"github.com/llm-reliability/control-plane/infra/buildtags"
 )
 
@@ -34,6 +35,13 @@ func TestTags(t *testing.T) {
 				t.Errorf("tags, want - got +:\n%s", diff)
 			}
 		})
+	}
+}
+
+// The route is that of the functions, whose packages would bring all SDKs into this one.
+func TestDefaultRoute(t *testing.T) {
+	if want := strings.Join(models.Deployed(), ","); buildtags.DefaultRoute != want {
+		t.Errorf("the default route is %s, want %s", buildtags.DefaultRoute, want)
 	}
 }
 

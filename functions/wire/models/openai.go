@@ -27,5 +27,5 @@ func openAI(e *env.Env) gateway.Backend {
 	if err != nil {
 		e.Refuse("OPENAI_BASE_URL", "must be a URL like "+openai.DefaultBaseURL)
 	}
-	return gateway.Backend{Provider: OpenAI, Model: model, Tiers: tiers}
+	return gateway.Backend{Provider: openai.Provider, Model: model, Tiers: tiers}
 }

@@ -157,7 +157,7 @@ type Settings struct {
 func (s Settings) routes(through ...string) bool {
 	route, ok := s.Env["LRCP_PROVIDER"]
 	if !ok {
-		route = "vertexai,genai"
+		route = buildtags.DefaultRoute
 	}
 	return slices.ContainsFunc(strings.Split(route, ","), func(p string) bool {
 		return slices.Contains(through, strings.TrimSpace(p))
