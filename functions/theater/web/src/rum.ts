@@ -21,6 +21,8 @@ export async function startRUM(config: Config): Promise<void> {
     ...(config.version ? { version: config.version } : {}),
     sessionSampleRate: 100,
     sessionReplaySampleRate: 0,
+    // What the library says about itself does not pass beforeSend.
+    telemetrySampleRate: 0,
     traceSampleRate: 100,
     trackUserInteractions: true,
     trackResources: true,

@@ -5,6 +5,7 @@
 //	-------------------------------------------------   ------------------------------------------------------------
 //	POST /api/v2/rum, lines of JSON, not compressed     the same; compressed bodies (dd-evp-encoding) and replays, too
 //	events need type, date, application and session     a schema for each type of event
+//	telemetry, what the SDK says about itself: a date   the same schema; Datadog keeps it for itself
 //	views are updated: the newest one of an ID counts   the same
 //	one client token                                    one for each application
 package rum
@@ -32,12 +33,13 @@ const (
 
 // Event is one event, as far as it is looked at.
 type Event struct {
-	// Type is session, view, action, resource, error, long_task or vital.
+	// Type is session, view, action, resource, error, long_task or vital; telemetry is about the SDK, and may have no application
+	// and no session.
 	Type        string    `json:"type"`
 	At          time.Time `json:"at"`
 	Application string    `json:"application"`
 	Session     string    `json:"session"`
-	// Name is that of an action or a view, the URL of a resource, or the message of an error.
+	// Name is that of an action or a view, the URL of a resource, or the message of an error or of telemetry.
 	Name string `json:"name"`
 	// TraceID is that of the request that a resource is about.
 	TraceID string `json:"trace_id,omitempty"`
@@ -132,7 +134,7 @@ func (in *Intake) take(r *http.Request) (int, error) {
 	return http.StatusAccepted, nil
 }
 
-var types = []string{"session", "view", "view_update", "action", "resource", "error", "long_task", "vital", "transition"}
+var types = []string{"session", "view", "view_update", "action", "resource", "error", "long_task", "vital", "transition", "telemetry"}
 
 // Parse reads a batch: one event on each line.
 func Parse(body []byte) ([]Event, error) {
@@ -177,6 +179,9 @@ func parse(line []byte) (Event, error) {
 		Error struct {
 			Message string `json:"message"`
 		} `json:"error"`
+		Telemetry struct {
+			Message string `json:"message"`
+		} `json:"telemetry"`
 		DD struct {
 			TraceID string `json:"trace_id"`
 		} `json:"_dd"`
@@ -189,7 +194,7 @@ func parse(line []byte) (Event, error) {
 		return Event{}, fmt.Errorf("unknown type of event %.40q", doc.Type)
 	case doc.Date <= 0 || doc.Date > 1e15:
 		return Event{}, errors.New("an event has no date")
-	case doc.Application.ID == "" || doc.Session.ID == "":
+	case doc.Type != "telemetry" && (doc.Application.ID == "" || doc.Session.ID == ""):
 		return Event{}, errors.New("an event has no application or no session")
 	}
 	e := Event{
@@ -203,6 +208,8 @@ func parse(line []byte) (Event, error) {
 		e.Name = doc.Resource.URL
 	case "error":
 		e.Name = doc.Error.Message
+	case "telemetry":
+		e.Name = doc.Telemetry.Message
 	default:
 		e.Name = strings.TrimSpace(doc.View.Name + " " + doc.View.URL)
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	action   = `{"type":"action","date":1795652796565,"application":{"id":"a"},"session":{"id":"s"},"view":{"url":"http://x/"},"action":{"target":{"name":"play"}}}`
 	resource = `{"type":"resource","date":1795652796565,"application":{"id":"a"},"session":{"id":"s"},"resource":{"url":"http://x/qa"},"_dd":{"trace_id":"7"}}`
+	own      = `{"type":"telemetry","date":1795652796565,"service":"browser-rum-sdk","_dd":{"format_version":2},"telemetry":{"message":"Customer data measures"}}`
 	query    = "?ddsource=browser&dd-api-key=pub"
 )
 
@@ -41,6 +42,7 @@ func TestIntake(t *testing.T) {
 		"what is no JSON":                      {"POST", query, action + "\n{", 400, nil},
 		"an unknown type":                      {"POST", query, strings.Replace(action, `"action"`, `"dance"`, 1), 400, nil},
 		"an event without a session":           {"POST", query, strings.Replace(action, `"session":{"id":"s"},`, "", 1), 400, nil},
+		"what the SDK says about itself":       {"POST", query, own, 202, []string{"telemetry Customer data measures "}},
 		"an event without a date":              {"POST", query, strings.Replace(action, "1795652796565", "0", 1), 400, nil},
 		"a browser that asks whether it may":   {"OPTIONS", "", "", 204, nil},
 		"a batch that is larger than it is":    {"POST", query, strings.Repeat(action+"\n", 40_000), 413, nil},
@@ -83,6 +85,7 @@ func TestShow(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(action + "\n" + resource))
+	f.Add([]byte(own))
 	f.Add([]byte(`{"type":"view","date":1e3}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		events, err := rum.Parse(body)
@@ -90,7 +93,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, e := range events {
-			if e.Application == "" || e.Session == "" || e.At.IsZero() {
+			if e.Type != "telemetry" && (e.Application == "" || e.Session == "") || e.At.IsZero() {
 				t.Errorf("an event lacks what it must have: %+v", e)
 			}
 		}
