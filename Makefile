@@ -66,7 +66,7 @@ node_modules: package.json package-lock.json
 # last line counts packages.
 test: export GOGC = 400
 test: openapi node_modules web ## formatting, vet, and all tests with the race detector, in random order
-	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
+	@unformatted=$$(gofmt -l $(filter-out bin/ build/ node_modules/,$(wildcard *.go */))) && if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted >&2; exit 1; fi
 	@( $(GO) test -race -short -shuffle=on -vet=all -timeout 20m ./...; status=$$?; \
 		$(GO) test -shuffle=on -vet=off -run 'EverySeededDefect|ACrashAnywhere|BodiesAreAs|BuildAsTheDockerfileSays|Season' ./infra/assets/check ./infra/assets/deploy ./infra/cloudrun ./infra/local/ddfake/monitor && exit $$status \
 	) | awk '{ print; fflush() } /^ok/ { ok++ } /^FAIL\t/ { bad++ } END { printf "%d passed, %d failed\n", ok, bad }'

@@ -36,6 +36,7 @@ func repository(t *testing.T) string {
 	write(t, root, "infra/cloudrun/Dockerfile", "FROM scratch\n")
 	write(t, root, "infra/cloudrun/cloudbuild.yaml", "steps: []\n")
 	write(t, root, "shared/llm/llm.go", "package llm\n")
+	write(t, root, "infra/trim/cmd/main.go", "package main\n\nfunc main() {}\n")
 	for _, f := range manifest.Functions() {
 		use := ""
 		if f.Models {
@@ -287,6 +288,11 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 			source: map[string]string{"shared/llm/llm.go": "package llm\n\n// A comment is a change too.\n"},
 			want: slices.Concat(all("create image %s", "qa", "completion", "diagnosis"),
 				all("update service lrcp-prod-%s", "qa", "completion", "diagnosis")),
+		},
+		"what decides on what is left out": {
+			source: map[string]string{"infra/trim/cmd/main.go": "package main\n\nfunc main() { println() }\n"},
+			want: slices.Concat(all("create image %s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater"),
+				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater")),
 		},
 		"a test is no part of a function": {source: map[string]string{"shared/llm/llm_test.go": "package llm\n"}},
 		"a new version of a secret": {

@@ -65,7 +65,7 @@ func TestDockerfile(t *testing.T) {
 			froms = append(froms, i.args)
 		}
 	}
-	want := []string{"FROM", "WORKDIR", "COPY", "COPY", "COPY", "ARG", "ARG", "RUN", "FROM", "COPY", "USER", "ENTRYPOINT"}
+	want := []string{"FROM", "WORKDIR", "COPY", "COPY", "COPY", "COPY", "ARG", "ARG", "RUN", "FROM", "COPY", "USER", "ENTRYPOINT"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Fatalf("instructions, want - got +: no ADD, no ENV, no second layer in the image:\n%s", diff)
 	}
@@ -80,7 +80,7 @@ func TestDockerfile(t *testing.T) {
 	if !regexp.MustCompile(`^gcr\.io/distroless/static-debian12:nonroot@sha256:[0-9a-f]{64}$`).MatchString(froms[1]) {
 		t.Errorf("the base %q is not pinned to a digest", froms[1])
 	}
-	final := instructions[7:]
+	final := instructions[8:]
 	for _, w := range []instruction{{"COPY", "--from=build /out/function /function"}, {"USER", "65532:65532"}, {"ENTRYPOINT", `["/function"]`}} {
 		if !slices.Contains(final, w) {
 			t.Errorf("the image lacks %s %s", w.name, w.args)
@@ -327,7 +327,7 @@ func TestIgnored(t *testing.T) {
 	ignored := dockerIgnored(t)
 	for file, want := range map[string]bool{
 		"go.mod": false, "shared/llm/llm.go": false, "functions/qa/cmd/main.go": false, "shared/catalog/models.json": false,
-		".git/config": true, ".lrcp/assets.json": true, "node_modules/a/b.js": true, "bin/lrcp": true, "sharedx": true,
+		".git/config": true, ".lrcp/assets.json": true, "node_modules/a/b.js": true, "bin/lrcp": true, "sharedx": true, "infra/trim/trim.go": false, "infra/trim/cmd/main.go": false,
 		"shared/llm/llm_test.go": true, "shared/llm/testdata/a.json": true, "infra/local/local.go": true, ".env": true,
 	} {
 		if got := ignored(file); got != want {

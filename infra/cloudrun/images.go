@@ -46,6 +46,9 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 	for _, f := range manifest.Functions() {
 		list.Args = append(list.Args, "./functions/"+f.Name+"/cmd")
 	}
+	// It decides on what is in an image, too.
+	const trimmer = "infra/trim/cmd"
+	list.Args = append(list.Args, "./"+trimmer)
 	out, err := t.opts.Runner.Run(ctx, list)
 	if err != nil {
 		return nil, err
@@ -62,18 +65,25 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 			ours[p.ImportPath] = p
 		}
 	}
-	tags := map[string]string{}
-	for _, f := range manifest.Functions() {
-		var main *goPackage
+	in := func(folder string) (goPackage, error) {
 		for _, p := range ours {
-			if rel, err := filepath.Rel(t.opts.Root, p.Dir); err == nil && filepath.ToSlash(rel) == "functions/"+f.Name+"/cmd" {
-				main = &p
+			if rel, err := filepath.Rel(t.opts.Root, p.Dir); err == nil && filepath.ToSlash(rel) == folder {
+				return p, nil
 			}
 		}
-		if main == nil {
-			return nil, fmt.Errorf("go list does not know the function %s", f.Name)
+		return goPackage{}, fmt.Errorf("go list does not know %s", folder)
+	}
+	trims, err := in(trimmer)
+	if err != nil {
+		return nil, err
+	}
+	tags := map[string]string{}
+	for _, f := range manifest.Functions() {
+		main, err := in("functions/" + f.Name + "/cmd")
+		if err != nil {
+			return nil, err
 		}
-		if tags[f.Name], err = t.digest(f, *main, ours); err != nil {
+		if tags[f.Name], err = t.digest(f, main, trims, ours); err != nil {
 			return nil, err
 		}
 	}
@@ -81,9 +91,13 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 }
 
 // digest returns a digest of the files that a binary is made from, short enough for a tag.
-func (t *Target) digest(f manifest.Function, main goPackage, ours map[string]goPackage) (string, error) {
+func (t *Target) digest(f manifest.Function, main, trimmer goPackage, ours map[string]goPackage) (string, error) {
 	files := []string{"go.mod", "go.sum", dockerfile}
-	for _, name := range append(main.Deps, main.ImportPath) {
+	packages := map[string]bool{main.ImportPath: true}
+	for _, name := range slices.Concat(main.Deps, trimmer.Deps, []string{trimmer.ImportPath}) {
+		packages[name] = true
+	}
+	for name := range packages {
 		p, ok := ours[name]
 		if !ok {
 			continue

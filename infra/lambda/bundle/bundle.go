@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/llm-reliability/control-plane/infra/buildtags"
+	"github.com/llm-reliability/control-plane/infra/trim"
 )
 
 // Arch is the architecture that serverless.yml asks Lambda for.
@@ -102,14 +103,19 @@ func build(ctx context.Context, o Options, command, name string) (a Artifact, er
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "bootstrap")
-	// The commit is left out of the binary, or a change of documentation would be a change of every function. What a function
-	// says about its version comes from DD_VERSION.
-	cmd := exec.CommandContext(ctx, command, "build", "-tags", strings.Join(buildtags.Lambda(name, o.Route), ","), "-trimpath", "-buildvcs=false",
-		"-ldflags=-s -w -buildid=", "-o", path, "./functions/"+name+"/cmd")
-	cmd.Dir = o.Dir
-	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+o.GOARCH, "CGO_ENABLED=0",
+	pkg, tags := "./functions/"+name+"/cmd", buildtags.Lambda(name, o.Route)
+	env := append(os.Environ(), "GOOS=linux", "GOARCH="+o.GOARCH, "CGO_ENABLED=0",
 		// What a developer has set for other builds must not change the bytes of this one.
 		"GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOARM64=v8.0", "GOAMD64=v1")
+	modfile, err := trim.Write(ctx, trim.Options{Dir: o.Dir, Package: pkg, Tags: tags, Modules: trim.Modules(), Env: env, Go: command})
+	if err != nil {
+		return Artifact{}, fmt.Errorf("bundle: build function %s: %w", name, err)
+	}
+	// The commit is left out of the binary, or a change of documentation would be a change of every function. What a function
+	// says about its version comes from DD_VERSION.
+	cmd := exec.CommandContext(ctx, command, "build", "-modfile="+modfile, "-tags", strings.Join(tags, ","), "-trimpath", "-buildvcs=false",
+		"-ldflags=-s -w -buildid=", "-o", path, pkg)
+	cmd.Dir, cmd.Env = o.Dir, env
 	var trouble bytes.Buffer
 	cmd.Stderr = &trouble
 	if err := cmd.Run(); err != nil {

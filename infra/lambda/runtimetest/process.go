@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/llm-reliability/control-plane/infra/trim"
 )
 
 // Build builds the main package pkg into dir, with the flags of a deployment and the given build tags, and returns the path of
@@ -24,8 +26,13 @@ import (
 func Build(ctx context.Context, dir, pkg string, tags ...string) (string, error) {
 	joined := strings.Join(tags, ",")
 	binary := filepath.Join(dir, strings.ReplaceAll(path.Clean(pkg), "/", "-")+"-"+joined)
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", joined, "-trimpath", "-ldflags=-s -w", "-o", binary, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	env := append(os.Environ(), "CGO_ENABLED=0")
+	modfile, err := trim.Write(ctx, trim.Options{Package: pkg, Tags: tags, Modules: trim.Modules(), Env: env})
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", pkg, err)
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-modfile="+modfile, "-tags", joined, "-trimpath", "-ldflags=-s -w", "-o", binary, pkg)
+	cmd.Env = env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", pkg, err, out)
 	}
