@@ -76,7 +76,10 @@ func (a *agent) set(change func()) {
 }
 
 func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
+	body := make([]byte, 0, max(r.ContentLength, 0)+bytes.MinRead)
+	buf := bytes.NewBuffer(body)
+	_, _ = buf.ReadFrom(r.Body)
+	body = buf.Bytes()
 	a.mu.Lock()
 	delay := a.delay
 	if strings.HasSuffix(r.URL.Path, "/eval-metric") {
@@ -299,6 +302,33 @@ func TestPromptsLeaveOnlyWhenCaptured(t *testing.T) {
 			}
 			if got != want {
 				t.Errorf("prompt text on the wire: %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// Spans are counted by the brackets of what the SDK sends. One too many, and a flush returns before the next request's have arrived;
+// one too few, and it never does.
+func TestWhatIsCapturedDoesNotDisturbTheCount(t *testing.T) {
+	for name, text := range map[string]string{
+		"brackets": `}]}, [{"[`, "quotation marks": `" "" {"a": "[`, "backslashes": `\" \\" \\\" {\`, "a backslash at the end": `[[\`, "control characters": "\x00\x1f\n{\u2028[\"",
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := startAgent(t)
+			s := start(t, a, io.Discard, func(c *datadog.Config) { c.Capture = datadog.CaptureFull })
+			a.set(func() { a.delay = 20 * time.Millisecond })
+			for i := 1; i <= 2; i++ {
+				ctx, span := s.Begin(t.Context(), "qa", http.Header{})
+				e := exchange()
+				e.Question, e.Document, e.Output, e.Messages[0].Content = text, text, text, text
+				s.Record(ctx, e)
+				span.End(200, nil)
+				if err := s.Flush(ctx); err != nil {
+					t.Fatal(err)
+				}
+				if got := len(a.llmSpans(t)); got != 5*i {
+					t.Fatalf("after request %d the agent has %d spans, want %d", i, got, 5*i)
+				}
 			}
 		})
 	}

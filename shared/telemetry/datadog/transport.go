@@ -3,10 +3,10 @@ package datadog
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"net/http"
 	"slices"
@@ -14,6 +14,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // The routes by which the transport knows what passes; see the Lambda extension's list of routes, and the SDK's agent
@@ -45,7 +48,8 @@ type transport struct {
 	inFlight int
 	tracks   [tracks]progress
 	// tries counts how often each body of LLM Observability was refused so far.
-	tries map[[sha256.Size]byte]int
+	tries map[uint64]int
+	seed  maphash.Seed
 }
 
 // track is one of the kinds of items that the SDK posts, each to a route of its own.
@@ -66,7 +70,7 @@ type progress struct{ begun, acked, lost int }
 func (p progress) settled() int { return p.acked + p.lost }
 
 func newTransport(base *http.Transport, startTimeout time.Duration) *transport {
-	return &transport{base: base, startTimeout: startTimeout, changed: make(chan struct{}), tries: map[[sha256.Size]byte]int{}}
+	return &transport{base: base, startTimeout: startTimeout, changed: make(chan struct{}), tries: map[uint64]int{}, seed: maphash.MakeSeed()}
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -202,7 +206,7 @@ func (t *transport) batch(req *http.Request, kind track, count func([]byte) int)
 	// A body is told from others by its hash; req is not ours to change.
 	req = req.Clone(req.Context())
 	req.Body = io.NopCloser(bytes.NewReader(body))
-	n, key := count(body), sha256.Sum256(body)
+	n, key := count(body), maphash.Bytes(t.seed, body)
 	t.update(func() {
 		if t.tries[key]++; t.tries[key] == 1 {
 			t.tracks[kind].begun += n
@@ -230,27 +234,44 @@ func countSpans(body []byte) int {
 	if !bytes.HasPrefix(body, []byte("[")) {
 		return 0
 	}
-	n, depth, inText := 0, 0, false
+	n, depth := 0, 0
 	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case inText && c == '\\':
-			i++
-		case c == '"':
-			inText = !inText
-		case inText:
-		case c == '{' || c == '[':
+		switch body[i] {
+		case '"':
+			length := text(body[i+1:])
+			if length < 0 {
+				return 0
+			}
+			i += length
+		case '{', '[':
 			if depth == 1 {
 				n++
 			}
 			depth++
-		case c == '}' || c == ']':
+		case '}', ']':
 			depth--
 		}
 	}
-	if depth != 0 || inText {
+	if depth != 0 {
 		return 0
 	}
 	return n
+}
+
+// text returns the length of the rest of a text of JSON, with the quotation mark that ends it; -1 where none does.
+func text(rest []byte) int {
+	for length := 0; ; {
+		end := bytes.IndexByte(rest[length:], '"')
+		if end < 0 {
+			return -1
+		}
+		length += end + 1
+		// One behind an odd number of backslashes is part of the text.
+		before := rest[:length-1]
+		if (len(before)-len(bytes.TrimRight(before, `\`)))%2 == 0 {
+			return length
+		}
+	}
 }
 
 // countEvaluations counts the evaluations of a request; a form that we do not know counts as nothing.
@@ -258,11 +279,11 @@ func countEvaluations(body []byte) int {
 	var request struct {
 		Data struct {
 			Attributes struct {
-				Metrics []json.RawMessage `json:"metrics"`
+				Metrics []jsontext.Value `json:"metrics"`
 			} `json:"attributes"`
 		} `json:"data"`
 	}
-	if err := json.Unmarshal(body, &request); err != nil {
+	if err := jsonv2.Unmarshal(body, &request); err != nil {
 		return 0
 	}
 	return len(request.Data.Attributes.Metrics)
