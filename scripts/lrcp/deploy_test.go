@@ -118,6 +118,7 @@ func newCloud(t *testing.T) *cloud {
 	for _, name := range []string{"go.mod", "go.sum", "infra/cloudrun/Dockerfile", "infra/cloudrun/cloudbuild.yaml"} {
 		c.write(t, filepath.Join(root, name), "")
 	}
+	c.write(t, filepath.Join(root, "infra", "trim", "cmd", "main.go"), "package main")
 	urls := map[string]string{}
 	for _, name := range routes.Functions() {
 		c.write(t, filepath.Join(root, "functions", name, "cmd", "main.go"), "package main")

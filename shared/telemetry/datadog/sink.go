@@ -31,6 +31,9 @@ type Sink struct {
 	// finished counts what was given to the SDK to send. Of traces these are the ones whose root is ours.
 	finished [tracks]atomic.Int64
 
+	// stopping is the SDK's own end, which may outlast Close.
+	stopping sync.WaitGroup
+
 	mu sync.Mutex
 	// seen is how far the transport was when losses were last counted; overdue is how many of the items that were not
 	// settled then are counted as dropped already.
@@ -143,10 +146,10 @@ func (s *Sink) Close(ctx context.Context) error {
 	}
 	if s.config.Enabled && !s.config.StartedByWrapper {
 		stopped := make(chan struct{})
-		go func() {
+		s.stopping.Go(func() {
 			defer close(stopped)
 			tracer.Stop()
-		}()
+		})
 		select {
 		case <-stopped:
 		case <-ctx.Done():

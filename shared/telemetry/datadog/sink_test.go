@@ -186,6 +186,8 @@ func start(t testing.TB, a *agent, log io.Writer, change func(*datadog.Config)) 
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		_ = s.Close(ctx) // what an agent that does not answer has not taken is the subject of the tests
+		a.set(func() { a.delay, a.evaluationDelay = 0, 0 })
+		s.AwaitStop()
 	})
 	return s
 }
@@ -323,7 +325,10 @@ func TestWhatIsCapturedDoesNotDisturbTheCount(t *testing.T) {
 				e.Question, e.Document, e.Output, e.Messages[0].Content = text, text, text, text
 				s.Record(ctx, e)
 				span.End(200, nil)
-				if err := s.Flush(ctx); err != nil {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				err := s.Flush(ctx)
+				cancel()
+				if err != nil {
 					t.Fatal(err)
 				}
 				if got := len(a.llmSpans(t)); got != 5*i {

@@ -14,9 +14,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // The routes by which the transport knows what passes; see the Lambda extension's list of routes, and the SDK's agent
@@ -279,11 +276,11 @@ func countEvaluations(body []byte) int {
 	var request struct {
 		Data struct {
 			Attributes struct {
-				Metrics []jsontext.Value `json:"metrics"`
+				Metrics []json.RawMessage `json:"metrics"`
 			} `json:"attributes"`
 		} `json:"data"`
 	}
-	if err := jsonv2.Unmarshal(body, &request); err != nil {
+	if err := json.Unmarshal(body, &request); err != nil {
 		return 0
 	}
 	return len(request.Data.Attributes.Metrics)

@@ -219,19 +219,22 @@ func (g gcloud) replace(file string) error {
 	return nil
 }
 
-// listPackages is go list: every function is a package of one file.
+// listPackages is go list: every command is a package of one file.
 func listPackages() (string, error) {
 	var out strings.Builder
+	root, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
 	folders, err := filepath.Glob("functions/*/cmd")
 	if err != nil {
 		return "", err
 	}
-	for _, folder := range folders {
-		dir, err := filepath.Abs(folder)
-		if err != nil {
-			return "", err
-		}
-		one, err := answer(map[string]any{"ImportPath": "m/" + folder, "Dir": dir, "GoFiles": []string{"main.go"}, "Module": map[string]bool{"Main": true}})
+	for _, folder := range append(folders, "infra/trim/cmd") {
+		one, err := answer(map[string]any{
+			"ImportPath": "m/" + folder, "Name": "main", "Dir": filepath.Join(root, folder), "GoFiles": []string{"main.go"},
+			"Module": map[string]any{"Path": "m", "Main": true, "Dir": root},
+		})
 		if err != nil {
 			return "", err
 		}
