@@ -128,6 +128,10 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	if said, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, said)
 	}
+	// This function reaches nothing that is trimmed; that a build with what was written works is shown by runtimetest.
+	if trimmed, err := filepath.Glob(filepath.Join(src, "build", "trim", "*", "go.mod")); err != nil || len(trimmed) != 1 || !strings.Contains(script, `go build -modfile "${modfile}"`) {
+		t.Errorf("it is not built with what trim writes, %v, %v: %s", trimmed, err, script)
+	}
 	f, err := elf.Open(binary)
 	if err != nil {
 		t.Fatal(err)

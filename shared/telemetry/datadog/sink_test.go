@@ -76,10 +76,7 @@ func (a *agent) set(change func()) {
 }
 
 func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body := make([]byte, 0, max(r.ContentLength, 0)+bytes.MinRead)
-	buf := bytes.NewBuffer(body)
-	_, _ = buf.ReadFrom(r.Body)
-	body = buf.Bytes()
+	body, _ := io.ReadAll(r.Body)
 	a.mu.Lock()
 	delay := a.delay
 	if strings.HasSuffix(r.URL.Path, "/eval-metric") {

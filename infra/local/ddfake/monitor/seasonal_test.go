@@ -22,10 +22,16 @@ func batch(noise *rand.Rand, minute int) float64 {
 	return v * (0.96 + 0.08*noise.Float64())
 }
 
-func TestSeasonalAnomalies(t *testing.T) {
+// withoutRace leaves a test to the run without the race detector, with which arithmetic takes ten times as long.
+func withoutRace(t *testing.T) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("arithmetic that takes ten times as long with the race detector; make test runs it without")
 	}
+}
+
+func TestSeasonalAnomalies(t *testing.T) {
+	withoutRace(t)
 	const hours = 14
 	between := func(from, to int, then func(v float64) float64) func(v float64, minute int) float64 {
 		return func(v float64, minute int) float64 {
@@ -149,9 +155,7 @@ func b(yes bool) int {
 
 // A window may be longer than a season: each of its points is judged by the same phase of the seasons before it.
 func TestAWindowOfTwoSeasons(t *testing.T) {
-	if testing.Short() {
-		t.Skip("arithmetic that takes ten times as long with the race detector; make test runs it without")
-	}
+	withoutRace(t)
 	for _, algorithm := range []string{"agile", "robust"} {
 		m, err := parseMonitor("query alert",
 			"avg(last_4h):anomalies(sum:m{*}.as_count(), '"+algorithm+"', 3, interval=60, alert_window='last_2h', seasonality='hourly') >= 0.8",
@@ -186,9 +190,7 @@ func TestAWindowOfTwoSeasons(t *testing.T) {
 
 // Days and weeks, with points of ten minutes and of an hour. What is asked is whether anything fires.
 func TestLongSeasons(t *testing.T) {
-	if testing.Short() {
-		t.Skip("arithmetic that takes ten times as long with the race detector; make test runs it without")
-	}
+	withoutRace(t)
 	const day = 24 * time.Hour
 	weekday := func(at time.Time) bool { return at.Weekday() != time.Saturday && at.Weekday() != time.Sunday }
 	tests := map[string]struct {
