@@ -19,13 +19,14 @@ import (
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
 )
 
-// failure gives an error of the SDK its kind. An ended context wins over everything, then what the server says, then what
-// happened to the connection; otherwise is the kind of the rest. raw is nil when no response came.
-func (m *Model) failure(ctx context.Context, req llm.Request, raw *http.Response, err error, otherwise llm.Kind) *llm.Error {
+// failure gives an error its kind. An ended context wins over everything, then what happened to the connection; otherwise is the kind of
+// the rest.
+func (m *Model) failure(ctx context.Context, req llm.Request, err error, otherwise llm.Kind) *llm.Error {
 	e := &llm.Error{Kind: otherwise, Provider: m.provider, Model: req.Model, Err: err}
 	var network net.Error
 	switch {
@@ -33,16 +34,19 @@ func (m *Model) failure(ctx context.Context, req llm.Request, raw *http.Response
 		e.Kind = llm.Canceled
 	case ctx.Err() != nil:
 		e.Kind = llm.Timeout
-	case raw != nil && raw.StatusCode >= http.StatusBadRequest:
-		// The SDK has put the body back. What it could not read is not needed for the kind.
-		body, _ := io.ReadAll(io.LimitReader(raw.Body, 64<<10))
-		said := parse(body)
-		e.Kind = said.kind(llm.StatusKind(raw.StatusCode))
-		e.RetryAfter = retryAfter(raw.Header, time.Now())
-		e.Err = fmt.Errorf("status %d%s", raw.StatusCode, said)
 	case errors.As(err, &network) && network.Timeout():
 		e.Kind = llm.Timeout
 	}
+	return e
+}
+
+// refusal is the error of a response whose status says that there is no answer.
+func (m *Model) refusal(ctx context.Context, req llm.Request, resp *http.Response) *llm.Error {
+	// What could not be read of the body is not needed for the kind.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	said := parse(body)
+	e := m.failure(ctx, req, fmt.Errorf("status %d%s", resp.StatusCode, said), said.kind(llm.StatusKind(resp.StatusCode)))
+	e.RetryAfter = retryAfter(resp.Header, time.Now())
 	return e
 }
 
@@ -130,11 +134,11 @@ func (s said) String() string {
 }
 
 // brokenKind is the kind of an error while a stream was read: what is not JSON is garbage, and so is a line without end;
-// the rest is a connection that broke, or that never came to be.
-func brokenKind(raw *http.Response, err error) llm.Kind {
-	var syntax *json.SyntaxError
+// the rest is a connection that broke.
+func brokenKind(err error) llm.Kind {
+	var syntax *jsontext.SyntacticError
 	var shape *jsonv2.SemanticError
-	if raw == nil || errors.As(err, &syntax) || errors.As(err, &shape) || errors.Is(err, bufio.ErrTooLong) {
+	if errors.As(err, &syntax) || errors.As(err, &shape) || errors.Is(err, bufio.ErrTooLong) {
 		return llm.ProviderFault
 	}
 	return llm.BrokenStream

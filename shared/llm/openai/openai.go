@@ -7,8 +7,10 @@
 package openai
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +20,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-	sdk "github.com/openai/openai-go/v3"
-	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/ssestream"
 
 	"github.com/llm-reliability/control-plane/shared/env"
@@ -48,9 +47,10 @@ type Options struct {
 
 // Model implements llm.Model; it is safe for concurrent use.
 type Model struct {
-	// opts are the SDK's for every call. A client of the SDK in a field would link all of its services.
-	opts     []option.RequestOption
-	provider string
+	transport http.RoundTripper
+	// url and authorization are those of every call; authorization is empty for a server that wants none.
+	url, authorization string
+	provider           string
 	// completionTokens is set for OpenAI itself, whose reasoning models refuse max_tokens. Most other servers know nothing
 	// else.
 	completionTokens bool
@@ -72,31 +72,35 @@ func New(o Options) (*Model, error) {
 			TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
 		}
 	}
-	// A client with these options only; the SDK's constructor would add what it finds in the environment.
-	opts := []option.RequestOption{option.WithBaseURL(base), option.WithHTTPClient(caller{bounded.Transport{Base: transport}}), option.WithMaxRetries(0)}
-	if o.APIKey != "" {
-		opts = append(opts, option.WithAPIKey(o.APIKey.Reveal()))
-	}
-	return &Model{
-		opts:             opts,
+	m := &Model{
+		transport:        bounded.Transport{Base: transport},
+		url:              u.JoinPath("chat/completions").String(),
 		provider:         cmp.Or(o.Provider, Provider),
 		completionTokens: u.Hostname() == "api.openai.com",
-	}, nil
+	}
+	if o.APIKey != "" {
+		m.authorization = "Bearer " + o.APIKey.Reveal()
+	}
+	return m, nil
 }
 
 // Generate implements llm.Model.
 func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, error) {
-	var raw *http.Response
-	var body []byte
-	if err := m.execute(ctx, m.wire(req), &body, option.WithResponseInto(&raw)); err != nil {
-		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
+	resp, err := m.post(ctx, req, m.wire(req))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, m.failure(ctx, req, fmt.Errorf("read response: %w", err), llm.ProviderFault)
 	}
 	var c completion
 	if err := read(body, &c); err != nil {
-		return nil, m.failure(ctx, req, raw, err, llm.ProviderFault)
+		return nil, m.failure(ctx, req, fmt.Errorf("read response: %w", err), llm.ProviderFault)
 	}
 	if len(c.Choices) == 0 {
-		if c.Error.Kind() != jsontext.KindInvalid && c.Error.Kind() != jsontext.KindNull {
+		if given(c.Error) {
 			return nil, m.inBand(req, body, llm.ProviderFault)
 		}
 		return nil, &llm.Error{Kind: llm.ProviderFault, Provider: m.provider, Model: req.Model, Err: errors.New("the response holds no choice")}
@@ -113,10 +117,39 @@ func (m *Model) Generate(ctx context.Context, req llm.Request) (*llm.Response, e
 	return &llm.Response{Text: choice.Message.Content, Model: a.Model, Provider: m.provider, Finish: a.Finish, Usage: a.Usage, ID: a.ID}, nil
 }
 
-// execute has the SDK's client send a request and judge the response. Its types for bodies would cost more than all the rest of it.
-func (m *Model) execute(ctx context.Context, body marshaled, into any, opts ...option.RequestOption) error {
-	client := sdk.Client{Options: m.opts}
-	return client.Execute(ctx, http.MethodPost, "chat/completions", body, into, opts...)
+// post sends a call and returns the response of a server that took it, whose body the caller closes. It follows nowhere: a server that
+// points elsewhere is not sent what callers wrote, nor the key.
+//
+// The SDK's client is not used: with types of ours for the bodies it only set headers, for a fifth of what a call costs.
+func (m *Model) post(ctx context.Context, req llm.Request, asked wireRequest) (*http.Response, error) {
+	body, err := json.Marshal(asked)
+	if err != nil {
+		return nil, m.failure(ctx, req, fmt.Errorf("write request: %w", err), llm.InvalidRequest)
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, m.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, m.failure(ctx, req, err, llm.InvalidRequest)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	if asked.Stream {
+		r.Header.Set("Accept", "text/event-stream")
+	}
+	if m.authorization != "" {
+		r.Header.Set("Authorization", m.authorization)
+	}
+	resp, err := m.transport.RoundTrip(r)
+	switch {
+	case err != nil:
+		return nil, m.failure(ctx, req, err, llm.ProviderFault)
+	case resp.StatusCode >= http.StatusBadRequest:
+		defer resp.Body.Close()
+		return nil, m.refusal(ctx, req, resp)
+	case resp.StatusCode >= http.StatusMultipleChoices:
+		err := fmt.Errorf("status %d: the server sends its callers elsewhere", resp.StatusCode)
+		return nil, m.failure(ctx, req, errors.Join(err, resp.Body.Close()), llm.ProviderFault)
+	}
+	return resp, nil
 }
 
 // Stream implements llm.Model. The finish reason is kept back until the server has ended the stream, because the usage
@@ -128,15 +161,29 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 		defer cancel()
 		asked := m.wire(req)
 		asked.Stream, asked.StreamOptions = true, &streamOptions{IncludeUsage: true}
-		var raw *http.Response
-		err := m.execute(ctx, asked, &raw, option.WithHeader("Accept", "text/event-stream"))
-		stream := ssestream.NewStream[chunk](ssestream.NewDecoder(raw), err)
-		// The body was read to its end or is given up: how closing it ends changes nothing.
-		defer func() { _ = stream.Close() }()
+		resp, err := m.post(ctx, req, asked)
+		if err != nil {
+			yield(llm.Chunk{}, err)
+			return
+		}
+		defer resp.Body.Close()
 
 		var a answer
-		for parent.Err() == nil && stream.Next() {
-			c := stream.Current()
+		events := ssestream.NewDecoder(resp)
+		for parent.Err() == nil && events.Next() {
+			data := events.Event().Data
+			if bytes.HasPrefix(data, []byte("[DONE]")) {
+				break
+			}
+			var c chunk
+			if err = read(data, &c); err != nil {
+				err = fmt.Errorf("read event: %w", err)
+				break
+			}
+			if given(c.Error) {
+				err = m.inBand(req, data, llm.BrokenStream)
+				break
+			}
 			a.take(c)
 			if len(c.Choices) == 0 {
 				continue
@@ -150,7 +197,7 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 				return
 			}
 		}
-		if err := m.end(parent, req, a, raw, stream); err != nil {
+		if err := m.end(parent, req, a, resp, cmp.Or(err, events.Err())); err != nil {
 			yield(llm.Chunk{}, err)
 			return
 		}
@@ -158,27 +205,24 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 	}
 }
 
-// end judges how a stream ended. What breaks after the finish reason costs the usage, and not the answer.
-func (m *Model) end(ctx context.Context, req llm.Request, a answer, raw *http.Response, stream *ssestream.Stream[chunk]) error {
-	var inBand *ssestream.StreamError
-	switch err := stream.Err(); {
+// end judges how a stream ended, with which error if any. What breaks after the finish reason costs the usage, and not the answer.
+func (m *Model) end(ctx context.Context, req llm.Request, a answer, resp *http.Response, err error) error {
+	var e *llm.Error
+	switch {
 	case ctx.Err() != nil:
-		return m.failure(ctx, req, raw, ctx.Err(), llm.Canceled)
+		return m.failure(ctx, req, ctx.Err(), llm.Canceled)
 	case a.Finish != "":
 		return m.judge(req, a)
-	case errors.As(err, &inBand):
-		e := m.inBand(req, inBand.Event.Data, llm.BrokenStream)
-		e.Usage = a.Usage
-		return e
+	case errors.As(err, &e):
 	case err != nil:
-		e := m.failure(ctx, req, raw, err, brokenKind(raw, err))
-		e.Usage = a.Usage
-		return e
-	case !a.begun && !eventStream(raw):
-		err := fmt.Errorf("the response of type %q is no event stream", raw.Header.Get("Content-Type"))
-		return &llm.Error{Kind: llm.ProviderFault, Provider: m.provider, Model: req.Model, Err: err}
+		e = m.failure(ctx, req, err, brokenKind(err))
+	case !a.begun && !eventStream(resp):
+		e = m.failure(ctx, req, fmt.Errorf("the response of type %q is no event stream", resp.Header.Get("Content-Type")), llm.ProviderFault)
+	default:
+		e = m.failure(ctx, req, io.ErrUnexpectedEOF, llm.BrokenStream)
 	}
-	return &llm.Error{Kind: llm.BrokenStream, Provider: m.provider, Model: req.Model, Usage: a.Usage, Err: io.ErrUnexpectedEOF}
+	e.Usage = a.Usage
+	return e
 }
 
 // answer is what is known of an answer so far; its Chunk becomes the last one of a stream.

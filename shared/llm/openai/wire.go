@@ -1,18 +1,13 @@
 package openai
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"net/http"
-
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/llm-reliability/control-plane/shared/llm"
 )
 
-// The bodies of a call, as far as they are used. The SDK's own types for them keep every field twice, as a
+// The bodies of a call, as far as they are used. The official SDK's types for them keep every field twice, as a
 // value and as it came, which takes longer than all the rest of a call.
 
 // completion is what is read of a whole answer.
@@ -62,13 +57,13 @@ type chunk struct {
 		} `json:"delta"`
 		FinishReason string `json:"finish_reason"`
 	} `json:"choices"`
-	Usage *wireUsage `json:"usage"`
+	Usage *wireUsage     `json:"usage"`
+	Error jsontext.Value `json:"error"`
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (c *chunk) UnmarshalJSON(data []byte) error {
-	type plain chunk
-	return read(data, (*plain)(c))
+// given is whether a value is there, and not null.
+func given(v jsontext.Value) bool {
+	return v.Kind() != jsontext.KindInvalid && v.Kind() != jsontext.KindNull
 }
 
 // read takes what servers send: they are many, and some are careless.
@@ -76,7 +71,7 @@ func read(data []byte, into any) error {
 	return jsonv2.Unmarshal(data, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// wireRequest is the body of a request. It marshals itself only once, so that the SDK does not check the JSON anew.
+// wireRequest is the body of a request.
 type wireRequest struct {
 	Model               string        `json:"model"`
 	Messages            []wireMessage `json:"messages"`
@@ -98,13 +93,7 @@ type wireMessage struct {
 	Content string   `json:"content"`
 }
 
-// marshaled is what the SDK sends as it is.
-type marshaled struct{ wireRequest }
-
-// MarshalJSON implements json.Marshaler.
-func (m marshaled) MarshalJSON() ([]byte, error) { return json.Marshal(m.wireRequest) }
-
-func (m *Model) wire(req llm.Request) marshaled {
+func (m *Model) wire(req llm.Request) wireRequest {
 	w := wireRequest{Model: req.Model, Messages: make([]wireMessage, len(req.Messages)), Temperature: req.Temperature, Stop: req.Stop}
 	for i, msg := range req.Messages {
 		role := msg.Role
@@ -118,28 +107,5 @@ func (m *Model) wire(req llm.Request) marshaled {
 	} else {
 		w.MaxTokens = req.MaxTokens
 	}
-	return marshaled{w}
-}
-
-// caller makes one call, and follows nowhere: a server that points elsewhere is not sent what callers wrote, nor the key. It sends a
-// request's head and body together, which saves a server a second read: the SDK hides from net/http that the body is in memory,
-// and of what could be slow to come the head is sent first.
-type caller struct{ transport http.RoundTripper }
-
-// Do implements the SDK's HTTPClient.
-func (c caller) Do(r *http.Request) (*http.Response, error) {
-	if r.GetBody != nil {
-		body, err := r.GetBody()
-		if err != nil {
-			return nil, err
-		}
-		_ = r.Body.Close() // nothing was read of it, and it is memory
-		r.Body = body
-	}
-	resp, err := c.transport.RoundTrip(r)
-	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		// The SDK takes anything below 400 for an answer.
-		return nil, errors.Join(fmt.Errorf("status %d: the server sends its callers elsewhere", resp.StatusCode), resp.Body.Close())
-	}
-	return resp, err
+	return w
 }
