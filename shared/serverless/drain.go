@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,10 +60,7 @@ func (d *drain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.leave(f)
-	// Only a direct child of the context uses its AfterFunc; what is below that one is the context package's own.
-	ctx, cancel := context.WithCancel(f.ctx)
-	defer cancel()
-	d.next.ServeHTTP(w, r.WithContext(ctx))
+	d.next.ServeHTTP(w, r.WithContext(f.ctx))
 }
 
 func (d *drain) enter(f *flight) bool {
@@ -142,7 +140,7 @@ type cuttable struct {
 
 	mu    sync.Mutex
 	err   error
-	after map[*func()]struct{}
+	after []*func() // one, as a rule
 }
 
 func newCuttable(parent context.Context) *cuttable {
@@ -161,7 +159,7 @@ func (c *cuttable) end(err error) {
 	}
 	c.err = err
 	close(c.done)
-	for f := range c.after {
+	for _, f := range c.after {
 		go (*f)()
 	}
 	c.after = nil
@@ -176,17 +174,17 @@ func (c *cuttable) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	if c.after == nil {
-		c.after = map[*func()]struct{}{}
-	}
 	key := &f
-	c.after[key] = struct{}{}
+	c.after = append(c.after, key)
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, waits := c.after[key]
-		delete(c.after, key)
-		return waits
+		i := slices.Index(c.after, key)
+		if i < 0 {
+			return false
+		}
+		c.after = slices.Delete(c.after, i, i+1)
+		return true
 	}
 }
 
