@@ -67,11 +67,11 @@ func parseBenchmarks(output []byte) []Benchmark {
 	return out
 }
 
-// goBenchmarks runs the benchmarks of a package of the main module.
+// goBenchmarks runs the benchmarks of a package of the main module, with the SDK's reports on itself off, as in deployed functions.
 func goBenchmarks(ctx context.Context, root, pkg, pattern string, times int) ([]Benchmark, error) {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", "0.5s", "-count", strconv.Itoa(times), pkg)
 	cmd.Dir = root
-	cmd.Env = os.Environ()
+	cmd.Env = append(os.Environ(), "DD_INSTRUMENTATION_TELEMETRY_ENABLED=false")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("run benchmarks of %s: %w: %s", pkg, err, tail(out, 300))

@@ -223,11 +223,20 @@ func (t *transport) batch(req *http.Request, kind track, count func([]byte) int)
 	return resp, err
 }
 
-// countSpans counts the spans of a request: it is an array of envelopes with one span each. A form that we do not know
-// counts as nothing, so that it is never taken for acknowledged. Brackets are all that is looked at: the body is the SDK's
-// own JSON, as large as all that was recorded, and to decode it would cost a tenth of what recording costs.
-func countSpans(body []byte) int {
-	body = bytes.TrimSpace(body)
+// countSpans counts the spans of a request: it is an array of envelopes with one span each.
+func countSpans(body []byte) int { return elements(bytes.TrimSpace(body)) }
+
+// countEvaluations counts the evaluations of a request: they are the array metrics, of which there is one. In a text its name would have
+// backslashes.
+func countEvaluations(body []byte) int {
+	_, metrics, _ := bytes.Cut(body, []byte(`"metrics":`))
+	return elements(metrics)
+}
+
+// elements counts the objects of the array that body begins with. A form that we do not know counts as nothing, so that it is never
+// taken for acknowledged. Brackets are all that is looked at: the body is the SDK's own JSON, as large as all that was recorded, and to
+// decode it would cost a tenth of what recording costs.
+func elements(body []byte) int {
 	if !bytes.HasPrefix(body, []byte("[")) {
 		return 0
 	}
@@ -246,13 +255,12 @@ func countSpans(body []byte) int {
 			}
 			depth++
 		case '}', ']':
-			depth--
+			if depth--; depth == 0 {
+				return n
+			}
 		}
 	}
-	if depth != 0 {
-		return 0
-	}
-	return n
+	return 0
 }
 
 // text returns the length of the rest of a text of JSON, with the quotation mark that ends it; -1 where none does.
@@ -269,21 +277,6 @@ func text(rest []byte) int {
 			return length
 		}
 	}
-}
-
-// countEvaluations counts the evaluations of a request; a form that we do not know counts as nothing.
-func countEvaluations(body []byte) int {
-	var request struct {
-		Data struct {
-			Attributes struct {
-				Metrics []json.RawMessage `json:"metrics"`
-			} `json:"attributes"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(body, &request); err != nil {
-		return 0
-	}
-	return len(request.Data.Attributes.Metrics)
 }
 
 // final says whether the SDK takes a refusal for final.
