@@ -173,6 +173,7 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 		for parent.Err() == nil && events.Next() {
 			data := events.Event().Data
 			if bytes.HasPrefix(data, []byte("[DONE]")) {
+				finish(resp.Body, cancel)
 				break
 			}
 			var c chunk
@@ -203,6 +204,15 @@ func (m *Model) Stream(ctx context.Context, req llm.Request) iter.Seq2[llm.Chunk
 		}
 		yield(a.Chunk, nil)
 	}
+}
+
+// finish reads what comes after the last event, which is nothing but the end: without it, net/http does not keep the connection. A server
+// that does not end its response soon loses it.
+func finish(body io.Reader, cancel context.CancelFunc) {
+	const soon = 50 * time.Millisecond
+	defer time.AfterFunc(soon, cancel).Stop()
+	// The answer is there; how this ends changes nothing.
+	_, _ = io.Copy(io.Discard, body)
 }
 
 // end judges how a stream ended, with which error if any. What breaks after the finish reason costs the usage, and not the answer.

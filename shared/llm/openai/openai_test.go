@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -618,6 +619,54 @@ func TestRequestGoesOutInOneWrite(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 }
+
+// A connection is worth keeping: to open one costs up to three round trips. net/http keeps it when the response was read to its end,
+// which comes after the last event.
+func TestStreamIsReadToItsEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		// end is what the server does after the last event.
+		end   func(ctx context.Context) error
+		ended bool
+		took  time.Duration
+	}{
+		"the server ends its response": {func(context.Context) error { return io.EOF }, true, 0},
+		"the server ends it late": {func(context.Context) error {
+			<-time.After(20 * time.Millisecond)
+			return io.EOF
+		}, true, 20 * time.Millisecond},
+		"the server says that it is done, and does not end it": {func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}, false, 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ended := false
+				m := model(t, openai.Options{BaseURL: "http://server/v1", Transport: transport(func(r *http.Request) (*http.Response, error) {
+					end := reader(func([]byte) (int, error) {
+						err := tt.end(r.Context())
+						ended = errors.Is(err, io.EOF)
+						return 0, err
+					})
+					body := io.MultiReader(strings.NewReader(event("The mill", "")+event("", "stop")+usageEvent+done), end)
+					return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(body)}, nil
+				})})
+				begin := time.Now()
+				text, last, err := collect(t.Context(), m, request)
+				if text != "The mill" || last.Finish != llm.FinishStop || last.Usage == nil || err != nil {
+					t.Errorf("got %q, %+v and %v, want the answer with its end and usage", text, last, err)
+				}
+				if ended != tt.ended || time.Since(begin) != tt.took {
+					t.Errorf("ended is %t after %s, want %t after %s", ended, time.Since(begin), tt.ended, tt.took)
+				}
+			})
+		})
+	}
+}
+
+type reader func([]byte) (int, error)
+
+func (f reader) Read(p []byte) (int, error) { return f(p) }
 
 // counted counts the writes to a connection.
 type counted struct {
