@@ -57,6 +57,8 @@ func slowReaders(n int, measured func(row string)) fault {
 				w.t.Errorf("a caller takes %d bytes, want at most %d", each, perCaller)
 			}
 			group.Wait()
+			// What is kept for later calls is bounded, however many callers there were: 64 connections.
+			w.upstream.CloseIdleConnections()
 			synctest.Wait()
 			left := (memory() - before) / int64(n)
 			if left > perRecord {

@@ -65,6 +65,8 @@ type world struct {
 	state     control.Store
 	memory    *telemetry.Memory
 	client    *http.Client
+	// upstream is what the function calls providers with.
+	upstream *http.Transport
 	// before is how many goroutines there are when nothing happens.
 	before int
 }
@@ -90,9 +92,9 @@ func newWorld(t *testing.T, s setup) *world {
 			w.net.listen(t, place, w.upstreams[place])
 		}
 	}
-	transport := &http.Transport{DialContext: w.net.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
+	w.upstream = &http.Transport{DialContext: w.net.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
 	for _, place := range []string{near, far} {
-		model, err := openai.New(openai.Options{BaseURL: "http://" + place + "/v1", Transport: transport, Provider: "google"})
+		model, err := openai.New(openai.Options{BaseURL: "http://" + place + "/v1", Transport: w.upstream, Provider: "google"})
 		check(t, err)
 		backends = append(backends, gateway.Backend{Provider: "google", Location: place, Model: model, Tiers: known.TierModels("google")})
 		if s.alone {
@@ -122,7 +124,7 @@ func newWorld(t *testing.T, s setup) *world {
 	callers := &http.Transport{DialContext: w.net.DialContext, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
 	w.client = &http.Client{Transport: callers}
 	t.Cleanup(callers.CloseIdleConnections)
-	t.Cleanup(transport.CloseIdleConnections)
+	t.Cleanup(w.upstream.CloseIdleConnections)
 	synctest.Wait()
 	w.before = goroutines()
 	return w
