@@ -51,7 +51,7 @@ func newDrain(next http.Handler, log *slog.Logger) *drain {
 // ServeHTTP implements http.Handler.
 func (d *drain) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f := &flight{r.Method, r.URL.Path, time.Now(), newCuttable(r.Context()), http.NewResponseController(w)}
-	defer f.ctx.release()
+	defer f.ctx.over()
 	if !d.enter(f) {
 		w.Header().Set("Connection", "close")
 		WriteError(w, r, &httpjson.Problem{
@@ -150,6 +150,12 @@ func newCuttable(parent context.Context) *cuttable {
 }
 
 func (c *cuttable) cut() { c.end(context.DeadlineExceeded) }
+
+// over ends the context with its request.
+func (c *cuttable) over() {
+	c.release()
+	c.end(context.Canceled)
+}
 
 func (c *cuttable) end(err error) {
 	c.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -180,6 +181,21 @@ func TestKeptConnectionHasNoDeadline(t *testing.T) {
 			<-time.After(time.Hour)
 		}
 	})
+}
+
+// What was started for a request learns of its end, as with net/http alone.
+func TestContextEndsWithItsRequest(t *testing.T) {
+	var ctx context.Context
+	h, _ := quiet(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ctx = r.Context()
+		if ctx.Err() != nil {
+			t.Errorf("the context has ended before the request: %v", ctx.Err())
+		}
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	if err := ctx.Err(); !errors.Is(err, context.Canceled) {
+		t.Errorf("the context after the request has the error %v, want %v", err, context.Canceled)
+	}
 }
 
 func TestStop(t *testing.T) {
