@@ -417,6 +417,7 @@ func TestEndOfAStream(t *testing.T) {
 		"an error that says it is a fault":      {body: begun + "data: {\"error\":{\"type\":\"server_error\",\"message\":\"oops\"}}\n\n", text: text, fails: llm.ProviderFault},
 		"an error that says it is an overload":  {body: begun + "data: {\"error\":{\"code\":503,\"message\":\"busy\"}}\n\n", text: text, fails: llm.Overloaded},
 		"an error that says it is a rate limit": {body: "data: {\"error\":{\"code\":\"rate_limit_exceeded\"}}\n\n", fails: llm.RateLimited},
+		"an error that is null":                 {body: strings.ReplaceAll(begun, `"usage":null`, `"error":null`) + event("", "stop") + done, text: text, last: llm.Chunk{Finish: llm.FinishStop}},
 		"a server that gives up":                {body: begun + event("", "error") + done, text: text, fails: llm.ProviderFault},
 		"a page of HTML":                        {body: "<html>Welcome</html>", fails: llm.ProviderFault},
 	} {
@@ -565,6 +566,28 @@ func TestLeavingAStreamEndsTheUpstreamCall(t *testing.T) {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Error("the server still waits for the client")
+	}
+}
+
+func TestCallsGoBelowTheBaseURL(t *testing.T) {
+	for base, want := range map[string]string{
+		"":                                "https://api.openai.com/v1/chat/completions",
+		"http://server:8000/v1":           "http://server:8000/v1/chat/completions",
+		"http://server/v1/":               "http://server/v1/chat/completions",
+		"http://server":                   "http://server/chat/completions",
+		"https://server/v1?api-version=2": "https://server/v1/chat/completions?api-version=2",
+	} {
+		t.Run(base, func(t *testing.T) {
+			var got string
+			m := model(t, openai.Options{BaseURL: base, Transport: transport(func(r *http.Request) (*http.Response, error) {
+				got = r.Method + " " + r.URL.String()
+				return nil, errors.New("that is enough")
+			})})
+			_, _ = m.Generate(t.Context(), request) // the transport always fails
+			if got != "POST "+want {
+				t.Errorf("got %s, want POST %s", got, want)
+			}
+		})
 	}
 }
 

@@ -133,18 +133,10 @@ func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.
 	if a.FirstToken > 0 {
 		metrics[llmobs.MetricKeyTimeToFirstToken] = a.FirstToken.Seconds()
 	}
-	// What most attempts are not goes without saying: the SDK encodes each entry of a map three times.
-	metadata := map[string]any{}
-	if a.Finish != "" {
-		metadata["finish_reason"] = string(a.Finish)
+	opts := []llmobs.AnnotateOption{
+		llmobs.WithAnnotatedMetrics(metrics),
+		llmobs.WithAnnotatedMetadata(map[string]any{"finish_reason": string(a.Finish), "retry": a.Retry, "fallback": a.Fallback}),
 	}
-	if a.Retry {
-		metadata["retry"] = true
-	}
-	if a.Fallback {
-		metadata["fallback"] = true
-	}
-	opts := []llmobs.AnnotateOption{llmobs.WithAnnotatedMetrics(metrics), llmobs.WithAnnotatedMetadata(metadata)}
 	if e.PromptID != "" {
 		opts = append(opts, llmobs.WithAnnotatedPrompt(llmobs.Prompt{ID: e.PromptID, Version: e.PromptVersion}))
 	}
