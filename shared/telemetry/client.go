@@ -196,7 +196,8 @@ func (c *Client) record(ctx context.Context, e *Exchange) {
 	c.opts.Sink.Record(ctx, e)
 	c.opts.Sink.Emit(Points(e))
 	if level := level(e); c.opts.Logger.Enabled(ctx, level) {
-		c.opts.Logger.LogAttrs(ctx, level, "request", LogAttrs(e)...)
+		// A group without a name is written as if its attributes were the line's own; the line then copies one, not all.
+		c.opts.Logger.LogAttrs(ctx, level, "request", slog.GroupAttrs("", LogAttrs(e)...))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/telemetry"
@@ -242,4 +243,56 @@ func TestInTheBackgroundWhatIsRefusedIsCounted(t *testing.T) {
 		_ = s.Flush(t.Context()) // it waits for nothing, and can't fail
 		return a.dropped(t, "agent_refused") == 5
 	})
+}
+
+// What a caller wrote can't be taken for an item, and each is counted once.
+func TestBatchesAreCountedToTheItem(t *testing.T) {
+	a := startAgent(t)
+	s := start(t, a, io.Discard, func(c *datadog.Config) { c.Capture = datadog.CaptureFull })
+	a.set(func() { a.refuse = 1 << 20 })
+	const exchanges = 200
+	for i := range exchanges {
+		ctx, span := s.Begin(t.Context(), "qa", http.Header{})
+		e := exchange()
+		e.Question = strings.Repeat(`{"_dd":{"span_id":"1"}} \"_dd\":{"span_id":`, i)
+		s.Record(ctx, e)
+		span.End(200, nil)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Flush(ctx); err != nil {
+		t.Fatalf("flush: %v; what the SDK gave up is settled", err)
+	}
+	eventually(t, "all spans counted as refused, and no more", func() bool { return a.dropped(t, "agent_refused") == 5*exchanges })
+}
+
+func TestOccurrences(t *testing.T) {
+	const item = `"_dd":{"span_id":`
+	tests := map[string]struct {
+		text string
+		want int
+	}{
+		"nothing":                              {"", 0},
+		"no item":                              {"xyz", 0},
+		"only a beginning":                     {item[:len(item)-1], 0},
+		"one":                                  {item, 1},
+		"one behind another":                   {item + item, 2},
+		"a beginning and then a whole":         {item[:5] + item, 1},
+		"many, at every place of a large text": {strings.Repeat(item+strings.Repeat("x", 1010), 300), 300},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			for how, r := range map[string]io.Reader{
+				"as it is": strings.NewReader(tt.text), "byte by byte": iotest.OneByteReader(strings.NewReader(tt.text)),
+				"in halves": iotest.HalfReader(strings.NewReader(tt.text)), "with the end at once": iotest.DataErrReader(strings.NewReader(tt.text)),
+			} {
+				if got, err := datadog.Occurrences(r, item); err != nil || got != tt.want {
+					t.Errorf("%s: %d, %v; want %d", how, got, err, tt.want)
+				}
+			}
+		})
+	}
+	if _, err := datadog.Occurrences(iotest.ErrReader(io.ErrUnexpectedEOF), item); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a reader that breaks: %v", err)
+	}
 }

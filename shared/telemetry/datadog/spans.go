@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"time"
 	"unicode/utf8"
 
@@ -85,11 +84,15 @@ func finish(at time.Time, err error) []llmobs.FinishSpanOption {
 
 // tags are the exchange's bounded tags as LLM Observability takes them, and the overrides in force.
 func tags(e *telemetry.Exchange) map[string]string {
-	m := map[string]string{
-		requestTag: e.RequestID, "function": e.Function, "endpoint": e.Endpoint, "request_type": string(e.Type), "outcome": string(e.Outcome),
-		"cache": string(e.Cache), "tier": e.Tier, "caller": e.Caller,
+	m := make(map[string]string, 9)
+	for _, tag := range [...][2]string{
+		{requestTag, e.RequestID}, {"function", e.Function}, {"endpoint", e.Endpoint}, {"request_type", string(e.Type)},
+		{"outcome", string(e.Outcome)}, {"cache", string(e.Cache)}, {"tier", e.Tier}, {"caller", e.Caller},
+	} {
+		if tag[1] != "" {
+			m[tag[0]] = tag[1]
+		}
 	}
-	maps.DeleteFunc(m, func(_, value string) bool { return value == "" })
 	if len(e.Overrides) > 0 {
 		m["override_action"] = e.Overrides[len(e.Overrides)-1].Action
 	}
@@ -135,7 +138,7 @@ func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.
 	}
 	opts := []llmobs.AnnotateOption{
 		llmobs.WithAnnotatedMetrics(metrics),
-		llmobs.WithAnnotatedMetadata(map[string]any{"finish_reason": string(a.Finish), "retry": a.Retry, "fallback": a.Fallback}),
+		llmobs.WithAnnotatedMetadata(metadata(a)),
 	}
 	if e.PromptID != "" {
 		opts = append(opts, llmobs.WithAnnotatedPrompt(llmobs.Prompt{ID: e.PromptID, Version: e.PromptVersion}))
@@ -146,6 +149,21 @@ func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.
 	}
 	s.finished[spans].Add(1)
 	span.Finish(finish(a.Start.Add(a.Duration), redacted(a.Err))...)
+}
+
+// metadata is what there is to say about an attempt.
+func metadata(a *telemetry.Attempt) map[string]any {
+	m := map[string]any{}
+	if a.Finish != "" {
+		m["finish_reason"] = string(a.Finish)
+	}
+	if a.Retry {
+		m["retry"] = true
+	}
+	if a.Fallback {
+		m["fallback"] = true
+	}
+	return m
 }
 
 // label sets the llm.* tags of a model call on its APM span, and what makes it an edge of the service map.

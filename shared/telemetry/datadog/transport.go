@@ -78,9 +78,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case strings.HasSuffix(req.URL.Path, "/info"):
 		return t.info(req)
 	case strings.HasSuffix(req.URL.Path, "/api/v2/llmobs"):
-		return t.batch(req, spans, countSpans)
+		return t.batch(req, spans, `"_dd":{"span_id":`)
 	case strings.HasSuffix(req.URL.Path, "/eval-metric"):
-		return t.batch(req, evaluations, countEvaluations)
+		return t.batch(req, evaluations, `{"join_on":`)
 	case strings.HasSuffix(req.URL.Path, "/traces"):
 		return t.trace(req)
 	}
@@ -190,20 +190,13 @@ func withBody(resp *http.Response, body []byte) *http.Response {
 }
 
 // batch passes items of LLM Observability on and counts each once, whatever the number of tries: as acknowledged on a
-// 2xx, as lost when the SDK tries no more.
-func (t *transport) batch(req *http.Request, kind track, count func([]byte) int) (*http.Response, error) {
-	// The SDK says how long a batch is.
-	var read bytes.Buffer
-	read.Grow(int(max(req.ContentLength, 0)) + bytes.MinRead)
-	_, err := read.ReadFrom(req.Body)
-	if err = errors.Join(err, req.Body.Close()); err != nil {
-		return nil, fmt.Errorf("read batch of LLM Observability: %w", err)
+// 2xx, as lost when the SDK tries no more. An item is told by a piece of its JSON that occurs once in each: a text can't hold it, since
+// its quotation marks have backslashes there. A form that we do not know counts as nothing, so that it is never taken for acknowledged.
+func (t *transport) batch(req *http.Request, kind track, item string) (*http.Response, error) {
+	n, key, err := t.count(req, item)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read batch of LLM Observability: %w", err), req.Body.Close())
 	}
-	body := read.Bytes()
-	// A body is told from others by its hash; req is not ours to change.
-	req = req.Clone(req.Context())
-	req.Body = io.NopCloser(bytes.NewReader(body))
-	n, key := count(body), maphash.Bytes(t.seed, body)
 	t.update(func() {
 		if t.tries[key]++; t.tries[key] == 1 {
 			t.tracks[kind].begun += n
@@ -223,59 +216,38 @@ func (t *transport) batch(req *http.Request, kind track, count func([]byte) int)
 	return resp, err
 }
 
-// countSpans counts the spans of a request: it is an array of envelopes with one span each.
-func countSpans(body []byte) int { return elements(bytes.TrimSpace(body)) }
-
-// countEvaluations counts the evaluations of a request: they are the array metrics, of which there is one. In a text its name would have
-// backslashes.
-func countEvaluations(body []byte) int {
-	_, metrics, _ := bytes.Cut(body, []byte(`"metrics":`))
-	return elements(metrics)
+// count returns how often the body of a request holds item, and a hash that tells the body from others. It reads a body of its own, so
+// that the request stays as it is.
+func (t *transport) count(req *http.Request, item string) (n int, key uint64, err error) {
+	if req.GetBody == nil {
+		return 0, 0, nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return 0, 0, err
+	}
+	var hash maphash.Hash
+	hash.SetSeed(t.seed)
+	n, err = occurrences(io.TeeReader(body, &hash), item)
+	return n, hash.Sum64(), errors.Join(err, body.Close())
 }
 
-// elements counts the objects of the array that body begins with. A form that we do not know counts as nothing, so that it is never
-// taken for acknowledged. Brackets are all that is looked at: the body is the SDK's own JSON, as large as all that was recorded, and to
-// decode it would cost a tenth of what recording costs.
-func elements(body []byte) int {
-	if !bytes.HasPrefix(body, []byte("[")) {
-		return 0
-	}
-	n, depth := 0, 0
-	for i := 0; i < len(body); i++ {
-		switch body[i] {
-		case '"':
-			length := text(body[i+1:])
-			if length < 0 {
-				return 0
-			}
-			i += length
-		case '{', '[':
-			if depth == 1 {
-				n++
-			}
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return n
-			}
+// occurrences reads r to its end and returns how often it holds item. It reads in pieces: a batch is as large as all that was recorded,
+// and to decode or to copy it would cost a tenth of what recording costs.
+func occurrences(r io.Reader, item string) (n int, err error) {
+	piece, kept := make([]byte, 32<<10), 0
+	for {
+		read, err := r.Read(piece[kept:])
+		known := piece[:kept+read]
+		n += bytes.Count(known, []byte(item))
+		if errors.Is(err, io.EOF) {
+			return n, nil
 		}
-	}
-	return 0
-}
-
-// text returns the length of the rest of a text of JSON, with the quotation mark that ends it; -1 where none does.
-func text(rest []byte) int {
-	for length := 0; ; {
-		end := bytes.IndexByte(rest[length:], '"')
-		if end < 0 {
-			return -1
+		if err != nil {
+			return n, err
 		}
-		length += end + 1
-		// One behind an odd number of backslashes is part of the text.
-		before := rest[:length-1]
-		if (len(before)-len(bytes.TrimRight(before, `\`)))%2 == 0 {
-			return length
-		}
+		// What may be the beginning of an item comes again with the next piece.
+		kept = copy(piece, known[max(0, len(known)-len(item)+1):])
 	}
 }
 

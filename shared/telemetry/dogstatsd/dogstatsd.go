@@ -52,6 +52,8 @@ type Client struct {
 	buf     []byte
 	lines   uint64 // how many lines buf holds
 	dropped uint64
+	// rendered holds the tags of a line while points are emitted.
+	rendered []byte
 }
 
 // New checks the options and returns a Client.
@@ -77,6 +79,8 @@ func New(o Options) (*Client, error) {
 func (c *Client) Emit(points []telemetry.Point) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var shared []string // the tags that c.rendered holds
+	c.rendered = c.appendTags(c.rendered[:0], nil)
 	for _, p := range points {
 		if p.Metric == "" || strings.ContainsAny(p.Metric, ":|\n@#") || math.IsNaN(p.Value) || math.IsInf(p.Value, 0) {
 			c.dropped++
@@ -86,8 +90,11 @@ func (c *Client) Emit(points []telemetry.Point) {
 		c.buf = append(c.buf, p.Metric...)
 		c.buf = append(c.buf, ':')
 		c.buf = strconv.AppendFloat(c.buf, p.Value, 'g', -1, 64)
-		c.buf = append(c.buf, "|d"...)
-		c.appendTags(p.Tags)
+		// Points of one exchange share their tags.
+		if len(p.Tags) != len(shared) || (len(shared) > 0 && &p.Tags[0] != &shared[0]) {
+			c.rendered, shared = c.appendTags(c.rendered[:0], p.Tags), p.Tags
+		}
+		c.buf = append(append(c.buf, "|d"...), c.rendered...)
 		c.buf = append(c.buf, '\n')
 		c.full(start)
 	}
@@ -108,8 +115,7 @@ func (c *Client) Event(e telemetry.Event) {
 	if e.Type != "" {
 		c.buf = appendTag(append(c.buf, "|t:"...), e.Type)
 	}
-	c.appendTags(e.Tags)
-	c.buf = append(c.buf, '\n')
+	c.buf = append(c.appendTags(c.buf, e.Tags), '\n')
 	c.full(start)
 }
 
@@ -160,17 +166,19 @@ func (c *Client) write(n int, lines uint64) {
 	c.lines -= lines
 }
 
-func (c *Client) appendTags(tags []string) {
+// appendTags appends the tags of all lines and those of one.
+func (c *Client) appendTags(buf []byte, tags []string) []byte {
 	if c.tags == "" && len(tags) == 0 {
-		return
+		return buf
 	}
-	c.buf = append(append(c.buf, "|#"...), c.tags...)
+	buf = append(append(buf, "|#"...), c.tags...)
 	for i, tag := range tags {
 		if i > 0 || c.tags != "" {
-			c.buf = append(c.buf, ',')
+			buf = append(buf, ',')
 		}
-		c.buf = appendTag(c.buf, tag)
+		buf = appendTag(buf, tag)
 	}
+	return buf
 }
 
 // appendTag appends a tag; what would end it early becomes an underscore.

@@ -41,6 +41,23 @@ func newClient(t testing.TB, o dogstatsd.Options) *dogstatsd.Client {
 	return c
 }
 
+// Points of one call may share their tags, or have others of the same number.
+func TestEachPointHasItsOwnTags(t *testing.T) {
+	var got datagrams
+	c := newClient(t, dogstatsd.Options{Writer: &got, Tags: []string{"env:test"}})
+	shared := []string{"a:1", "b:2"}
+	c.Emit([]telemetry.Point{{Metric: "m1", Value: 1}, {Metric: "m2", Value: 1, Tags: shared}, {Metric: "m3", Value: 1, Tags: shared}, {Metric: "m4", Value: 1, Tags: shared[:1]},
+		{Metric: "m5", Value: 1, Tags: []string{"c:3"}}, {Metric: "m6", Value: 1, Tags: []string{}}, {Metric: "m7", Value: 1, Tags: shared}})
+	shared[0] = "a:9"
+	c.Emit([]telemetry.Point{{Metric: "m8", Value: 1, Tags: shared}})
+	c.Flush()
+	want := "m1:1|d|#env:test\nm2:1|d|#env:test,a:1,b:2\nm3:1|d|#env:test,a:1,b:2\nm4:1|d|#env:test,a:1\nm5:1|d|#env:test,c:3\nm6:1|d|#env:test\n" +
+		"m7:1|d|#env:test,a:1,b:2\nm8:1|d|#env:test,a:9,b:2"
+	if diff := cmp.Diff(datagrams{want}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestEmit(t *testing.T) {
 	tests := map[string]struct {
 		global []string
