@@ -187,42 +187,33 @@ func label(apm *tracer.Span, e *telemetry.Exchange, a *telemetry.Attempt) {
 	}
 }
 
+// task tells how long the scoring took. The scores are evaluations of the request.
 func (s *Sink) task(ctx context.Context, e *telemetry.Exchange) {
 	q := e.Quality
 	if q == nil {
 		return
 	}
 	span, _ := llmobs.StartTaskSpan(ctx, "quality", llmobs.WithStartTime(q.Start))
-	metrics := map[string]float64{}
-	signals(q, func(label string, score float64) { metrics[label] = score })
-	span.Annotate(llmobs.WithAnnotatedMetrics(metrics))
 	s.finished[spans].Add(1)
 	span.Finish(llmobs.WithFinishTime(q.Start.Add(q.Duration)))
 }
 
-// signals tells of each signal that there is.
-func signals(q *telemetry.Quality, tell func(label string, score float64)) {
-	for _, signal := range []struct {
-		label string
-		score *float64
-	}{{"semantic_similarity", q.SemanticSimilarity}, {"groundedness", q.Groundedness}, {"answer_relevance", q.AnswerRelevance}} {
-		if signal.score != nil {
-			tell(signal.label, *signal.score)
-		}
-	}
-}
-
 // evaluate submits the signals as evaluations of the request.
 func (s *Sink) evaluate(span *llmobs.WorkflowSpan, e *telemetry.Exchange) {
-	submit := func(label string, score float64) {
+	submit := func(label string, score *float64) {
+		if score == nil {
+			return
+		}
 		s.finished[evaluations].Add(1)
-		llmobs.SubmitEvaluationFromSpan(label, score, span)
+		llmobs.SubmitEvaluationFromSpan(label, *score, span)
 	}
-	if e.Quality != nil {
-		signals(e.Quality, submit)
+	if q := e.Quality; q != nil {
+		submit("semantic_similarity", q.SemanticSimilarity)
+		submit("groundedness", q.Groundedness)
+		submit("answer_relevance", q.AnswerRelevance)
 	}
 	if e.Safety.InjectionSuspected {
-		submit("prompt_injection", e.Safety.PromptInjection)
+		submit("prompt_injection", &e.Safety.PromptInjection)
 	}
 }
 
