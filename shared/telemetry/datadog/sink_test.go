@@ -19,6 +19,7 @@ import (
 	"time"
 
 	pb "github.com/DataDog/datadog-agent/pkg/proto/pbgo/trace"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/llm-reliability/control-plane/shared/env"
 	"github.com/llm-reliability/control-plane/shared/llm"
@@ -126,7 +127,8 @@ func (a *agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type llmSpan struct {
 	Name string `json:"name"`
 	Meta struct {
-		Kind string `json:"span.kind"`
+		Kind     string         `json:"span.kind"`
+		Metadata map[string]any `json:"metadata"`
 	} `json:"meta"`
 	Metrics map[string]float64 `json:"metrics"`
 	Status  string             `json:"status"`
@@ -495,6 +497,39 @@ func TestWithoutLLMObservabilityThereArePlainSpans(t *testing.T) {
 	}
 	if got := len(a.apmSpans(t)); got != 3 || len(a.llmSpans(t)) != 0 {
 		t.Errorf("%d APM spans and %d of LLM Observability, want 3 and none", got, len(a.llmSpans(t)))
+	}
+}
+
+func TestSpansSayWhatAnAttemptIs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		attempt telemetry.Attempt
+		want    map[string]any
+	}{
+		"the first, which failed": {telemetry.Attempt{Err: errors.New("overloaded")}, nil},
+		"the first, which ended":  {telemetry.Attempt{Finish: llm.FinishStop}, map[string]any{"finish_reason": "stop"}},
+		"a retry":                 {telemetry.Attempt{Finish: llm.FinishStop, Retry: true}, map[string]any{"finish_reason": "stop", "retry": true}},
+		"a fallback":              {telemetry.Attempt{Finish: llm.FinishLength, Fallback: true}, map[string]any{"finish_reason": "length", "fallback": true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := startAgent(t)
+			s := start(t, a, io.Discard, nil)
+			tt.attempt.Model, tt.attempt.Provider, tt.attempt.Start = "m1", "google", time.Now()
+			ctx, span := s.Begin(t.Context(), "qa", http.Header{})
+			s.Record(ctx, &telemetry.Exchange{RequestID: "r1", Function: "qa", Type: llm.QA, Start: tt.attempt.Start, Attempts: []telemetry.Attempt{tt.attempt}})
+			span.End(200, nil)
+			if err := s.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var got []map[string]any
+			for _, span := range a.llmSpans(t) {
+				if span.Meta.Kind == "llm" {
+					got = append(got, span.Meta.Metadata)
+				}
+			}
+			if diff := cmp.Diff([]map[string]any{tt.want}, got); diff != "" {
+				t.Errorf("metadata (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -151,7 +151,7 @@ func (s *Sink) attempt(ctx context.Context, e *telemetry.Exchange, a *telemetry.
 	span.Finish(finish(a.Start.Add(a.Duration), redacted(a.Err))...)
 }
 
-// metadata is what there is to say about an attempt.
+// metadata is what there is to say about an attempt. What most are not goes without saying: the SDK encodes each entry three times.
 func metadata(a *telemetry.Attempt) map[string]any {
 	m := map[string]any{}
 	if a.Finish != "" {
