@@ -200,14 +200,15 @@ type source struct {
 	transition string
 }
 
-// mention follows the mentions of a message. Workflows are started when the rest is recorded, so that the timeline has one order.
+// mention follows the mentions of a message. Workflows are started when all the rest is recorded, the mentions of workflows that can't
+// start too, so that the timeline has one order.
 func (d *Datadog) mention(ctx context.Context, from source, message string) {
-	var workflows []monitor.Mention
+	var workflows []func()
 	for _, mention := range monitor.Mentions(message) {
 		e := Entry{Monitor: from.name, Text: mention.Handle, Detail: map[string]any{"transition": from.transition, "to": string(mention.Kind)}}
 		switch mention.Kind {
 		case monitor.MentionWorkflow:
-			workflows = append(workflows, mention)
+			workflows = append(workflows, d.ready(ctx, mention.Handle, trigger{from, mention.Params}))
 			continue
 		case monitor.MentionOnCall:
 			e.Kind = KindPage
@@ -223,7 +224,7 @@ func (d *Datadog) mention(ctx context.Context, from source, message string) {
 		}
 		d.record(e)
 	}
-	for _, w := range workflows {
-		d.start(ctx, w.Handle, trigger{from, w.Params})
+	for _, start := range workflows {
+		start()
 	}
 }

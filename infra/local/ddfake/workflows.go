@@ -14,8 +14,9 @@ type trigger struct {
 	params map[string]string
 }
 
-// start runs a workflow in a goroutine of its own, unless it does not exist or its rate limit is used up.
-func (d *Datadog) start(ctx context.Context, handle string, t trigger) {
+// ready returns what runs a workflow in a goroutine of its own. When it does not exist or its rate limit is used up, that is recorded
+// here, and what is returned does nothing.
+func (d *Datadog) ready(ctx context.Context, handle string, t trigger) (start func()) {
 	failed := func(text string) {
 		d.record(Entry{Kind: KindDeliveryFailure, Monitor: t.name, Text: text})
 	}
@@ -28,14 +29,16 @@ func (d *Datadog) start(ctx context.Context, handle string, t trigger) {
 	switch {
 	case w == nil:
 		failed("there is no workflow @workflow-" + handle)
-		return
+		return func() {}
 	case limited:
 		failed("the rate limit of the workflow " + w.Name + " is used up")
-		return
+		return func() {}
 	}
-	d.background(ctx, func() { d.run(ctx, w, run, t) }, func(err error) {
-		failed("the workflow " + w.Name + " was not started: " + err.Error())
-	})
+	return func() {
+		d.background(ctx, func() { d.run(ctx, w, run, t) }, func(err error) {
+			failed("the workflow " + w.Name + " was not started: " + err.Error())
+		})
+	}
 }
 
 // background runs f in a goroutine of its own when there is a free slot, or tells late why not.
