@@ -40,7 +40,7 @@ func New(opts Options) (http.Handler, error) {
 
 func handleCompletion(gw *gateway.Gateway) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		call := answer.NewCall(r, "completion", llm.Completion)
+		call := answer.NewCall(w, r, "completion", llm.Completion)
 		req := Request{offers: gw.Offers}
 		if err := httpjson.Decode(w, r, maxBody, &req); err != nil {
 			problem := httpjson.FromError(err)
@@ -55,7 +55,7 @@ func handleCompletion(gw *gateway.Gateway) http.Handler {
 
 func handleChat(gw *gateway.Gateway) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		call := answer.NewCall(r, "completion", llm.Chat)
+		call := answer.NewCall(w, r, "completion", llm.Chat)
 		req := ChatRequest{offers: gw.Offers}
 		if err := httpjson.Decode(w, r, maxBody, &req); err != nil {
 			problem := unknownModel(httpjson.FromError(err))

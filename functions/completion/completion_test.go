@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,4 +224,51 @@ func FuzzChat(f *testing.F) {
 			t.Errorf("status %d: %s", w.Code, w.Body)
 		}
 	})
+}
+
+func TestCallersAreToldWhereTheyStand(t *testing.T) {
+	serve := func(rules string) http.Handler {
+		return functiontest.StartWith(t, "completion", functiontest.Setup{Limits: functiontest.Limits(t, rules)}, func(gw *gateway.Gateway) (http.Handler, error) {
+			return completion.New(completion.Options{Gateway: gw})
+		}).Handler
+	}
+	limited := serve("*:rpm=3,tpm=30000")
+	free := serve("*:usd_day=5")
+	chat := func(stream string) string {
+		return `{"stream":` + stream + `,"max_tokens":100,"messages":[{"role":"user","content":"Who built the mill?"}]}`
+	}
+	for _, step := range []struct {
+		does               string
+		handler            http.Handler
+		path, body         string
+		status             int
+		most, left, tokens string
+	}{
+		{"a chat", limited, "/v1/chat/completions", chat("false"), http.StatusOK, "3", "2", "30000"},
+		{"a stream", limited, "/v1/chat/completions", chat("true"), http.StatusOK, "3", "1", "30000"},
+		{"a bad request, which takes nothing", limited, "/completion", `{"prompt":""}`, http.StatusBadRequest, "", "", ""},
+		{"a completion", limited, "/completion", `{"prompt":"Who built the mill?","max_tokens":100}`, http.StatusOK, "3", "0", "30000"},
+		{"one too many", limited, "/v1/chat/completions", chat("false"), http.StatusTooManyRequests, "3", "0", "30000"},
+		{"one of a caller without a limit a minute", free, "/v1/chat/completions", chat("false"), http.StatusOK, "", "", ""},
+	} {
+		r := httptest.NewRequest(http.MethodPost, step.path, strings.NewReader(step.body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		step.handler.ServeHTTP(w, r)
+		h := w.Result().Header // as they were when the body began
+		if w.Code != step.status || h.Get("X-Ratelimit-Limit-Requests") != step.most || h.Get("X-Ratelimit-Remaining-Requests") != step.left || h.Get("X-Ratelimit-Limit-Tokens") != step.tokens {
+			t.Errorf("%s: status %d, headers %v; want %d, %s of %s requests left, and %s tokens", step.does, w.Code, h, step.status, step.left, step.most, step.tokens)
+		}
+		if step.most == "" {
+			continue
+		}
+		for _, of := range []string{"Requests", "Tokens"} {
+			if reset, err := time.ParseDuration(h.Get("X-Ratelimit-Reset-" + of)); err != nil || reset < time.Minute || reset > 2*time.Minute {
+				t.Errorf("%s: all %s are there again in %s, %v; want one to two minutes", step.does, of, reset, err)
+			}
+		}
+		if left, err := strconv.Atoi(h.Get("X-Ratelimit-Remaining-Tokens")); err != nil || left < 29000 || left >= 30000 {
+			t.Errorf("%s: %d tokens are left, %v; want some less than 30000", step.does, left, err)
+		}
+	}
 }

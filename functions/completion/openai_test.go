@@ -92,6 +92,8 @@ func (r *refusing) Admit(_ context.Context, req limit.Request) (*limit.Ticket, *
 	return nil, nil, nil
 }
 
+func (r *refusing) Standing(limit.Request) []limit.Standing { return nil }
+
 // clientCall is one call, as both clients are told to make it.
 type clientCall struct {
 	Key       string         `json:"key"`

@@ -43,7 +43,7 @@ func New(opts Options) (http.Handler, error) {
 func handleQA(gw *gateway.Gateway, judging *Judging) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
-		call := answer.NewCall(r, "qa", llm.QA)
+		call := answer.NewCall(w, r, "qa", llm.QA)
 		req := Request{offers: gw.Offers}
 		if err := httpjson.Decode(w, r, maxBody, &req); err != nil {
 			problem := httpjson.FromError(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/llm-reliability/control-plane/shared/catalog"
 	"github.com/llm-reliability/control-plane/shared/control"
 	"github.com/llm-reliability/control-plane/shared/httpjson"
+	"github.com/llm-reliability/control-plane/shared/limit"
 	"github.com/llm-reliability/control-plane/shared/llm"
 	"github.com/llm-reliability/control-plane/shared/retry"
 	"github.com/llm-reliability/control-plane/shared/safety"
@@ -124,6 +125,8 @@ type Call struct {
 	NoCache, NoStore bool
 	// Start is when the request arrived.
 	Start time.Time
+	// Standing, where it is set, hears where the caller stands with its limits, before there is anything of the answer.
+	Standing func([]limit.Standing)
 	// Request is what the model is asked; the gateway sets its Model, and its MaxTokens where a cap is in force.
 	Request llm.Request
 	// PromptID and PromptVersion name the prompt template, where one was used.

@@ -9,10 +9,11 @@ import (
 	"github.com/llm-reliability/control-plane/shared/telemetry"
 )
 
-// Limits admits requests by their caller; limit.Limiter is one. What it returns beside the decision says that its store could not be
-// asked: the decision holds all the same.
+// Limits admits requests by their caller; limit.Limiter is one. What Admit returns beside the decision says that its store could not be
+// asked: the decision holds all the same. Standing says at once where the caller stands then.
 type Limits interface {
 	Admit(ctx context.Context, r limit.Request) (*limit.Ticket, *limit.Exceeded, error)
+	Standing(r limit.Request) []limit.Standing
 }
 
 // The estimate of the tokens of a request, before it is known: a token is four characters or so, and an answer has this many
@@ -34,8 +35,12 @@ func (g *Gateway) admit(ctx context.Context, call Call, settings control.Setting
 	for _, m := range call.Request.Messages {
 		tokens += len(m.Content) / charsPerToken
 	}
-	ticket, exceeded, err := g.opts.Limits.Admit(ctx, limit.Request{Caller: call.Caller, Tokens: tokens, Cap: settings.RequestsPerMinute})
+	request := limit.Request{Caller: call.Caller, Tokens: tokens, Cap: settings.RequestsPerMinute}
+	ticket, exceeded, err := g.opts.Limits.Admit(ctx, request)
 	degraded(e, "limits", err)
+	if call.Standing != nil {
+		call.Standing(g.opts.Limits.Standing(request))
+	}
 	if exceeded != nil {
 		e.Limit = exceeded.Limit
 		return nil, &llm.Error{Kind: llm.LimitExceeded, RetryAfter: exceeded.RetryAfter, Public: exceeded.Error(), Err: exceeded}

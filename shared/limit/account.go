@@ -156,6 +156,31 @@ func (a *account) over(limits Limits, need Amounts, now time.Time) (longest *Exc
 	return longest
 }
 
+// standing says of each limit a minute what is left of it.
+func (a *account) standing(limits Limits) (all []Standing) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	a.roll(now)
+	used, before, current := a.used(now), a.minute.before, a.minute.now()
+	add := func(limit string, allowed int, used, before, current int64) {
+		if allowed == 0 {
+			return
+		}
+		reset := time.Duration(0)
+		switch {
+		case current > 0:
+			reset = 2*minute - a.elapsed(now)
+		case before > 0:
+			reset = minute - a.elapsed(now)
+		}
+		all = append(all, Standing{Limit: limit, Allowed: int64(allowed), Left: max(int64(allowed)-used, 0), Reset: reset})
+	}
+	add(Requests, limits.RequestsPerMinute, used.Requests, before.Requests, current.Requests)
+	add(Tokens, limits.TokensPerMinute, used.Tokens, before.Tokens, current.Tokens)
+	return all
+}
+
 // until is when the sliding sum has room for what is needed: in this window, as the one before fades, or in the next one.
 func (a *account) until(before, now, most, need int64, at time.Time) time.Duration {
 	fade := func(sum, room int64) time.Duration { // when sum × (1 − t) is down to room

@@ -146,11 +146,7 @@ type Ticket struct {
 // Admit decides on a request. Without an Exceeded it is admitted, and its Ticket must be settled. err says that the store could
 // not be asked; the decision holds all the same.
 func (l *Limiter) Admit(ctx context.Context, r Request) (t *Ticket, refused *Exceeded, err error) {
-	limits := l.opts.Rules.For(r.Caller)
-	capped := r.Cap > 0 && (limits.RequestsPerMinute == 0 || r.Cap < limits.RequestsPerMinute)
-	if capped {
-		limits.RequestsPerMinute = r.Cap
-	}
+	limits, capped := l.limits(r)
 	if limits == (Limits{}) {
 		return nil, nil, nil
 	}
@@ -179,6 +175,35 @@ func (t *Ticket) Settle(ctx context.Context, tokens int, usd float64) error {
 		nano = int64(math.Round(usd * 1e9))
 	}
 	return t.account.settle(ctx, t.opts, t.limits, t.minute, int64(max(tokens, 0))-t.tokens, nano)
+}
+
+// Standing is where a caller stands with one of its limits a minute, as far as this instance knows.
+type Standing struct {
+	// Limit is Requests or Tokens.
+	Limit string
+	// Allowed is what the limit allows a minute, and Left what of it is left: 0 at least.
+	Allowed, Left int64
+	// Reset is when all of it will be left, if nothing else comes.
+	Reset time.Duration
+}
+
+// Standing returns where the caller of a request stands, what was admitted of it included. It asks nobody; a caller who has no limit a
+// minute stands nowhere.
+func (l *Limiter) Standing(r Request) []Standing {
+	limits, _ := l.limits(r)
+	if limits.RequestsPerMinute == 0 && limits.TokensPerMinute == 0 {
+		return nil
+	}
+	return l.account(r.Caller).standing(limits)
+}
+
+// limits are those that hold for a request, and whether that of requests is the request's cap.
+func (l *Limiter) limits(r Request) (limits Limits, capped bool) {
+	limits = l.opts.Rules.For(r.Caller)
+	if capped = r.Cap > 0 && (limits.RequestsPerMinute == 0 || r.Cap < limits.RequestsPerMinute); capped {
+		limits.RequestsPerMinute = r.Cap
+	}
+	return limits, capped
 }
 
 func (l *Limiter) account(caller string) *account {

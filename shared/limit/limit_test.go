@@ -128,6 +128,42 @@ func TestEachLimitRefusesWithWhatWasExceededAndWhenToComeAgain(t *testing.T) {
 	}
 }
 
+func TestStanding(t *testing.T) {
+	const rules = "web:rpm=10,tpm=1000,usd_day=5;paid:usd_day=5"
+	web := limit.Request{Caller: "web", Tokens: 300}
+	for name, tt := range map[string]struct {
+		before  int           // requests that were admitted before
+		wait    time.Duration // since then
+		request limit.Request
+		want    []limit.Standing
+	}{
+		"of nothing asked yet":               {0, 0, web, []limit.Standing{{"requests", 10, 10, 0}, {"tokens", 1000, 1000, 0}}},
+		"after some requests":                {2, 0, web, []limit.Standing{{"requests", 10, 8, 2 * time.Minute}, {"tokens", 1000, 400, 2 * time.Minute}}},
+		"later in the minute":                {2, 15 * time.Second, web, []limit.Standing{{"requests", 10, 8, 105 * time.Second}, {"tokens", 1000, 400, 105 * time.Second}}},
+		"in the next minute, half of it":     {2, 90 * time.Second, web, []limit.Standing{{"requests", 10, 9, 30 * time.Second}, {"tokens", 1000, 700, 30 * time.Second}}},
+		"two minutes later":                  {2, 2 * time.Minute, web, []limit.Standing{{"requests", 10, 10, 0}, {"tokens", 1000, 1000, 0}}},
+		"below what a cap has been set to":   {2, 0, limit.Request{Caller: "web", Cap: 1}, []limit.Standing{{"requests", 1, 0, 2 * time.Minute}, {"tokens", 1000, 400, 2 * time.Minute}}},
+		"of a caller without a limit":        {2, 0, limit.Request{Caller: "other"}, nil},
+		"of a caller with a budget only":     {2, 0, limit.Request{Caller: "paid"}, nil},
+		"of a caller without one, but a cap": {0, 0, limit.Request{Caller: "other", Cap: 5}, []limit.Standing{{"requests", 5, 5, 0}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // it begins at midnight UTC
+				l := limiter(t, rules, &limit.Memory{})
+				for range tt.before {
+					if refused := admit(t, l, web, 0); refused != nil {
+						t.Fatal(refused)
+					}
+				}
+				time.Sleep(tt.wait)
+				if diff := cmp.Diff(tt.want, l.Standing(tt.request)); diff != "" {
+					t.Errorf("standing (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 func TestWithoutLimitsNothingIsCounted(t *testing.T) {
 	l := limiter(t, "web:rpm=1", broken{})
 	ticket, refused, err := l.Admit(t.Context(), limit.Request{Caller: "other", Tokens: 1e9})

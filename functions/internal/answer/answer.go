@@ -7,10 +7,12 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/llm-reliability/control-plane/shared/gateway"
+	"github.com/llm-reliability/control-plane/shared/limit"
 	"github.com/llm-reliability/control-plane/shared/llm"
 	"github.com/llm-reliability/control-plane/shared/serverless"
 	"github.com/llm-reliability/control-plane/shared/telemetry"
@@ -60,8 +62,9 @@ type Safety struct {
 	PII []string `json:"pii"`
 }
 
-// NewCall starts the gateway call of a request: who asks, for what route, since when.
-func NewCall(r *http.Request, function string, kind llm.RequestType) gateway.Call {
+// NewCall starts the gateway call of a request: who asks, for what route, since when. Where the caller has limits, the headers of w will
+// tell where it stands.
+func NewCall(w http.ResponseWriter, r *http.Request, function string, kind llm.RequestType) gateway.Call {
 	_, endpoint, _ := strings.Cut(r.Pattern, " ")
 	return gateway.Call{
 		RequestID: serverless.RequestID(r.Context()),
@@ -73,7 +76,22 @@ func NewCall(r *http.Request, function string, kind llm.RequestType) gateway.Cal
 		NoCache:   directive(r, "no-cache"),
 		NoStore:   directive(r, "no-store"),
 		Start:     time.Now(),
+		Standing:  func(all []limit.Standing) { tell(w.Header(), all) },
 		Request:   llm.Request{Type: kind},
+	}
+}
+
+// tell writes where a caller stands with its limits a minute, under the names of OpenAI's by which clients pace themselves; see
+// https://platform.openai.com/docs/guides/rate-limits. A reset is a duration such as 1m5s.
+func tell(h http.Header, all []limit.Standing) {
+	for _, s := range all {
+		of := "Tokens"
+		if s.Limit == limit.Requests {
+			of = "Requests"
+		}
+		h.Set("X-Ratelimit-Limit-"+of, strconv.FormatInt(s.Allowed, 10))
+		h.Set("X-Ratelimit-Remaining-"+of, strconv.FormatInt(s.Left, 10))
+		h.Set("X-Ratelimit-Reset-"+of, s.Reset.Round(time.Millisecond).String())
 	}
 }
 

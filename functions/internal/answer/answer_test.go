@@ -45,7 +45,7 @@ func TestNewCallTellsLogsOfTheRequest(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, "/qa", nil)
 			r.Host = "qa.example"
 			test.change(r)
-			if diff := cmp.Diff(test.want, answer.NewCall(r, "qa", llm.QA).HTTP); diff != "" {
+			if diff := cmp.Diff(test.want, answer.NewCall(httptest.NewRecorder(), r, "qa", llm.QA).HTTP); diff != "" {
 				t.Errorf("HTTP (-want +got):\n%s", diff)
 			}
 		})
@@ -62,7 +62,7 @@ func TestNewCallReadsCacheControl(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodPost, "/qa", nil)
 		r.Header.Set("Cache-Control", header)
-		if c := answer.NewCall(r, "qa", llm.QA); c.NoCache != want[0] || c.NoStore != want[1] {
+		if c := answer.NewCall(httptest.NewRecorder(), r, "qa", llm.QA); c.NoCache != want[0] || c.NoStore != want[1] {
 			t.Errorf("%q: no-cache %v, no-store %v; want %v", header, c.NoCache, c.NoStore, want)
 		}
 	}
