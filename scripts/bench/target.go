@@ -286,9 +286,9 @@ func (b *bed) run(ctx context.Context, core, name string, env []string, command 
 	return p, err
 }
 
-// ours is the environment of the function as on Cloud Run, with a file for its state. Telemetry that is on is what the
-// deployment has: traces, LLM Observability, metrics, and log lines to standard output and to the file that the sidecar
-// reads, sent in the background. Off is none of it, and of the log only errors.
+// ours is the environment of the function as on Cloud Run, with a file for its state, and with what is not the answer's done after it.
+// Telemetry that is on is what the deployment has: traces, LLM Observability, metrics, and log lines to standard output and to the file
+// that the sidecar reads. Off is none of it, and of the log only errors.
 func (b *bed) ours(addr, name string, telemetry bool) []string {
 	_, port, _ := net.SplitHostPort(addr)
 	agentHost, agentPort, _ := net.SplitHostPort(b.agentAddr)
@@ -301,13 +301,13 @@ func (b *bed) ours(addr, name string, telemetry bool) []string {
 		goEnv, "PORT=" + port, "LRCP_LISTEN=local", "K_SERVICE=completion", "FUNCTION_TARGET=completion",
 		"LRCP_PROVIDER=openai", "OPENAI_BASE_URL=http://" + b.mockAddr + "/v1", "OPENAI_API_KEY=none", "LRCP_MODEL_STANDARD=bench",
 		"LRCP_STATE=bolt:" + state, "LRCP_API_KEYS=bench:" + hex.EncodeToString(sum[:]),
-		"DD_SERVICE=bench", "DD_ENV=bench", "DD_VERSION=bench", "DD_INSTRUMENTATION_TELEMETRY_ENABLED=false", "DD_TRACE_STARTUP_LOGS=false",
+		"DD_SERVICE=bench", "DD_ENV=bench", "DD_VERSION=bench", "DD_INSTRUMENTATION_TELEMETRY_ENABLED=false", "DD_TRACE_STARTUP_LOGS=false", "LRCP_FLUSH=background",
 	}
 	if !telemetry {
 		return append(env, "DD_TRACE_ENABLED=false", "DD_LLMOBS_ENABLED=false", "LRCP_LOG_LEVEL=error")
 	}
 	return append(append(env, "DD_TRACE_ENABLED=true", "DD_LLMOBS_ENABLED=true", "DD_LLMOBS_ML_APP=bench", "DD_LOGS_INJECTION=true",
-		"DD_AGENT_HOST="+agentHost, "DD_TRACE_AGENT_PORT="+agentPort, "DD_DOGSTATSD_PORT="+statsdPort, "LRCP_LOG_FILE=build/log/ours-app.log", "LRCP_FLUSH=background"), b.further...)
+		"DD_AGENT_HOST="+agentHost, "DD_TRACE_AGENT_PORT="+agentPort, "DD_DOGSTATSD_PORT="+statsdPort, "LRCP_LOG_FILE=build/log/ours-app.log"), b.further...)
 }
 
 // portkey starts Portkey's gateway from npm, which it installs where it is missing. With what npm resolves by itself its
