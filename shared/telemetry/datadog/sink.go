@@ -123,6 +123,8 @@ func (s *Sink) TracerOptions() []tracer.StartOption {
 		tracer.WithService(s.config.Service), tracer.WithEnv(s.config.Env), tracer.WithServiceVersion(s.config.Version),
 		tracer.WithLLMObsEnabled(s.config.LLMObs), tracer.WithLLMObsMLApp(s.config.MLApp), tracer.WithLLMObsAgentlessEnabled(false),
 		tracer.WithLambdaMode(false), tracer.WithLogStartup(false),
+		// There is no profiler here that would look at the labels of goroutines.
+		tracer.WithProfilerCodeHotspots(false), tracer.WithProfilerEndpoints(false),
 		// The agent computes the statistics; and without them the tracer sends every trace, so that each can be waited for.
 		tracer.WithStatsComputation(false),
 		// The SDK's own metrics are counts and timers, which serverless platforms do not keep.
