@@ -263,8 +263,8 @@ func TestCallersAreToldWhereTheyStand(t *testing.T) {
 			continue
 		}
 		for _, of := range []string{"Requests", "Tokens"} {
-			if reset, err := time.ParseDuration(h.Get("X-Ratelimit-Reset-" + of)); err != nil || reset < time.Minute || reset > 2*time.Minute {
-				t.Errorf("%s: all %s are there again in %s, %v; want one to two minutes", step.does, of, reset, err)
+			if reset, err := time.ParseDuration(h.Get("X-Ratelimit-Reset-" + of)); err != nil || reset < 50*time.Second || reset > 2*time.Minute { // a minute may end meanwhile
+				t.Errorf("%s: all %s are there again in %s, %v; want up to two minutes", step.does, of, reset, err)
 			}
 		}
 		if left, err := strconv.Atoi(h.Get("X-Ratelimit-Remaining-Tokens")); err != nil || left < 29000 || left >= 30000 {
