@@ -194,6 +194,9 @@ func TestCallersAreLimited(t *testing.T) {
 		problem.Detail != `the limit of 2 requests a minute for the caller "anonymous" is used up` {
 		t.Errorf("status %d, Retry-After %q: %s", status, header.Get("Retry-After"), data)
 	}
+	if most, left := header.Get("X-Ratelimit-Limit-Requests"), header.Get("X-Ratelimit-Remaining-Requests"); most != "2" || left != "0" {
+		t.Errorf("it is told that %q of %q requests are left", left, most)
+	}
 	if sum, n := f.Memory.Sum("llm.limit.exceeded", "limit:requests", "caller:anonymous", "outcome:rejected"); sum != 1 || n != 1 {
 		t.Errorf("counted %v in %d points", sum, n)
 	}

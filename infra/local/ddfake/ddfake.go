@@ -203,12 +203,12 @@ type source struct {
 // mention follows the mentions of a message. Workflows are started when all the rest is recorded, the mentions of workflows that can't
 // start too, so that the timeline has one order.
 func (d *Datadog) mention(ctx context.Context, from source, message string) {
-	var workflows []func()
+	var starts []func()
 	for _, mention := range monitor.Mentions(message) {
 		e := Entry{Monitor: from.name, Text: mention.Handle, Detail: map[string]any{"transition": from.transition, "to": string(mention.Kind)}}
 		switch mention.Kind {
 		case monitor.MentionWorkflow:
-			workflows = append(workflows, d.ready(ctx, mention.Handle, trigger{from, mention.Params}))
+			starts = append(starts, d.ready(ctx, mention.Handle, trigger{from, mention.Params}))
 			continue
 		case monitor.MentionOnCall:
 			e.Kind = KindPage
@@ -224,7 +224,7 @@ func (d *Datadog) mention(ctx context.Context, from source, message string) {
 		}
 		d.record(e)
 	}
-	for _, start := range workflows {
+	for _, start := range starts {
 		start()
 	}
 }
