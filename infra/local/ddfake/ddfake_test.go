@@ -70,6 +70,48 @@ func TestLoop(t *testing.T) {
 	})
 }
 
+// A workflow that runs may be on another core: it must not come between what else a message mentions.
+func TestMentionsAreFollowedBeforeAWorkflowRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock, err := ddfake.NewClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: http.DefaultClient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Put("workflow", "fix", []byte(toyWorkflow)); err != nil {
+			t.Fatal(err)
+		}
+		const missing = 5000
+		var mentions strings.Builder
+		for i := range missing {
+			fmt.Fprintf(&mentions, " @workflow-missing%d", i)
+		}
+		if err := d.Put("monitor", "7", []byte(strings.ReplaceAll(toyMonitor, " @workflow-missing", mentions.String()))); err != nil {
+			t.Fatal(err)
+		}
+		d.Intake().Datagram([]byte("toy.errors:9|d|#function:qa"))
+		<-time.After(time.Minute)
+		d.Evaluate(t.Context())
+		d.Wait()
+		failures := 0
+		for _, e := range d.Timeline() {
+			switch e.Kind {
+			case ddfake.KindDeliveryFailure:
+				failures++
+			case ddfake.KindWorkflowStarted:
+				if failures != missing {
+					t.Errorf("the workflow started when %d of %d mentions had failed", failures, missing)
+				}
+				return
+			}
+		}
+		t.Errorf("the workflow did not start; %d mentions failed", failures)
+	})
+}
+
 func TestFastClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
