@@ -129,7 +129,7 @@ func TestEachLimitRefusesWithWhatWasExceededAndWhenToComeAgain(t *testing.T) {
 }
 
 func TestStanding(t *testing.T) {
-	const rules = "web:rpm=10,tpm=1000,usd_day=5;paid:usd_day=5"
+	const rules = "web:rpm=10,tpm=1000,usd_day=5;paid:usd_day=5;words:tpm=1000"
 	web := limit.Request{Caller: "web", Tokens: 300}
 	for name, tt := range map[string]struct {
 		before  int           // requests that were admitted before
@@ -144,6 +144,7 @@ func TestStanding(t *testing.T) {
 		"two minutes later":                  {2, 2 * time.Minute, web, []limit.Standing{{"requests", 10, 10, 0}, {"tokens", 1000, 1000, 0}}},
 		"below what a cap has been set to":   {2, 0, limit.Request{Caller: "web", Cap: 1}, []limit.Standing{{"requests", 1, 0, 2 * time.Minute}, {"tokens", 1000, 400, 2 * time.Minute}}},
 		"of a caller without a limit":        {2, 0, limit.Request{Caller: "other"}, nil},
+		"of a caller with a limit of tokens": {2, 0, limit.Request{Caller: "words"}, []limit.Standing{{"tokens", 1000, 1000, 0}}},
 		"of a caller with a budget only":     {2, 0, limit.Request{Caller: "paid"}, nil},
 		"of a caller without one, but a cap": {0, 0, limit.Request{Caller: "other", Cap: 5}, []limit.Standing{{"requests", 5, 5, 0}}},
 	} {

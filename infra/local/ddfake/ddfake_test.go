@@ -25,22 +25,28 @@ const toyWorkflow = `{"data":{"type":"workflows","attributes":{"name":"Fix","pub
 	"steps":[{"name":"Act","actionId":"com.datadoghq.slack.send_simple_message","parameters":[
 		{"name":"teamId","value":"T"},{"name":"channel","value":"#c"},{"name":"text","value":"{{ Trigger.function }} back {{ Trigger.back }}"}]}]}}}}`
 
+// toy returns a stand-in with the toy workflow and a monitor.
+func toy(t *testing.T, monitor string) *ddfake.Datadog {
+	t.Helper()
+	clock, err := ddfake.NewClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: http.DefaultClient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, object := range map[string][2]string{"workflow": {"fix", toyWorkflow}, "monitor": {"7", monitor}} {
+		if err := d.Put(kind, object[0], []byte(object[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
 func TestLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		clock, err := ddfake.NewClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: http.DefaultClient})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Put("workflow", "fix", []byte(toyWorkflow)); err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Put("monitor", "7", []byte(toyMonitor)); err != nil {
-			t.Fatal(err)
-		}
+		d := toy(t, toyMonitor)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); d.Run(ctx) }()
@@ -73,25 +79,12 @@ func TestLoop(t *testing.T) {
 // A workflow that runs may be on another core: it must not come between what else a message mentions.
 func TestMentionsAreFollowedBeforeAWorkflowRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		clock, err := ddfake.NewClock(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := ddfake.New(ddfake.Options{Clock: clock, HTTP: http.DefaultClient})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Put("workflow", "fix", []byte(toyWorkflow)); err != nil {
-			t.Fatal(err)
-		}
 		const missing = 5000
 		var mentions strings.Builder
 		for i := range missing {
 			fmt.Fprintf(&mentions, " @workflow-missing%d", i)
 		}
-		if err := d.Put("monitor", "7", []byte(strings.ReplaceAll(toyMonitor, " @workflow-missing", mentions.String()))); err != nil {
-			t.Fatal(err)
-		}
+		d := toy(t, strings.ReplaceAll(toyMonitor, " @workflow-missing", mentions.String()))
 		d.Intake().Datagram([]byte("toy.errors:9|d|#function:qa"))
 		<-time.After(time.Minute)
 		d.Evaluate(t.Context())
