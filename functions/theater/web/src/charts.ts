@@ -97,7 +97,8 @@ export class Charts {
         height,
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, points: { size: 6 }, y: false },
-        padding: [10, 8, 0, 0],
+        // On the right there is room for half of a label of the time, which may stand at the very end.
+        padding: [10, 26, 0, 0],
         scales: {
           x: { time: true },
           y: { range: (_u, least, most) => range(chart, least, most) },
