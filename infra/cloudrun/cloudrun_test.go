@@ -37,6 +37,7 @@ func repository(t *testing.T) string {
 	write(t, root, "infra/cloudrun/cloudbuild.yaml", "steps: []\n")
 	write(t, root, "shared/llm/llm.go", "package llm\n")
 	write(t, root, "infra/trim/cmd/main.go", "package main\n\nfunc main() {}\n")
+	write(t, root, "infra/timerslack/main.go", "package main\n\nfunc main() {}\n")
 	for _, f := range manifest.Functions() {
 		use := ""
 		if f.Models {
@@ -263,6 +264,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 	binding0 := func(p *project, thing, role string) {
 		p.policies[thing] = slices.DeleteFunc(p.policies[thing], func(b binding) bool { return b.Role == role })
 	}
+	every := []string{"qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater"}
 	all := func(format string, functions ...string) []string {
 		var list []string
 		for _, f := range functions {
@@ -278,7 +280,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 	}{
 		"another version is another revision of every function": {
 			change: []setting{param("version", "1.4.1")},
-			want:   all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater"),
+			want:   all("update service lrcp-prod-%s", every...),
 		},
 		"what one function is made from": {
 			source: map[string]string{"functions/probe/cmd/main.go": "package main\n\nfunc main() { println() }\n"},
@@ -291,8 +293,13 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 		},
 		"what decides on what is left out": {
 			source: map[string]string{"infra/trim/cmd/main.go": "package main\n\nfunc main() { println() }\n"},
-			want: slices.Concat(all("create image %s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater"),
-				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater")),
+			want: slices.Concat(all("create image %s", every...),
+				all("update service lrcp-prod-%s", every...)),
+		},
+		"what starts a function": {
+			source: map[string]string{"infra/timerslack/main.go": "package main\n\nfunc main() { println() }\n"},
+			want: slices.Concat(all("create image %s", every...),
+				all("update service lrcp-prod-%s", every...)),
 		},
 		"a test is no part of a function": {source: map[string]string{"shared/llm/llm_test.go": "package llm\n"}},
 		"a new version of a secret": {
@@ -355,7 +362,7 @@ func TestOnlyWhatDiffersIsChanged(t *testing.T) {
 			want: slices.Concat([]string{"create secret lrcp-prod-openai-api-key"},
 				all("create role secretmanager.secretAccessor for %s on secret lrcp-prod-openai-api-key", "qa", "completion", "diagnosis"),
 				[]string{"delete roles that are not needed"}, all("create image %s", "qa", "completion", "diagnosis"),
-				all("update service lrcp-prod-%s", "qa", "completion", "remediation", "diagnosis", "escalation", "insights", "probe", "theater")),
+				all("update service lrcp-prod-%s", every...)),
 		},
 	}
 	shared := repository(t)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"debug/elf"
+	"encoding/json"
 	"io"
 	"io/fs"
 	"maps"
@@ -65,7 +66,7 @@ func TestDockerfile(t *testing.T) {
 			froms = append(froms, i.args)
 		}
 	}
-	want := []string{"FROM", "WORKDIR", "COPY", "COPY", "COPY", "COPY", "ARG", "ARG", "RUN", "FROM", "COPY", "USER", "ENTRYPOINT"}
+	want := []string{"FROM", "WORKDIR", "COPY", "COPY", "COPY", "COPY", "COPY", "ARG", "ARG", "RUN", "FROM", "COPY", "USER", "ENTRYPOINT"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Fatalf("instructions, want - got +: no ADD, no ENV, no second layer in the image:\n%s", diff)
 	}
@@ -80,8 +81,8 @@ func TestDockerfile(t *testing.T) {
 	if !regexp.MustCompile(`^gcr\.io/distroless/static-debian12:nonroot@sha256:[0-9a-f]{64}$`).MatchString(froms[1]) {
 		t.Errorf("the base %q is not pinned to a digest", froms[1])
 	}
-	final := instructions[8:]
-	for _, w := range []instruction{{"COPY", "--from=build /out/function /function"}, {"USER", "65532:65532"}, {"ENTRYPOINT", `["/function"]`}} {
+	final := instructions[9:]
+	for _, w := range []instruction{{"COPY", "--from=build /out/function /out/timerslack /"}, {"USER", "65532:65532"}, {"ENTRYPOINT", `["/timerslack", "1ms", "/function"]`}} {
 		if !slices.Contains(final, w) {
 			t.Errorf("the image lacks %s %s", w.name, w.args)
 		}
@@ -106,8 +107,13 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	src, out := t.TempDir(), t.TempDir()
 	ignored := dockerIgnored(t)
 	var script, tags string
+	var entry []string
 	for _, i := range readDockerfile(t) {
 		switch words := strings.Fields(i.args); {
+		case i.name == "ENTRYPOINT":
+			if err := json.Unmarshal([]byte(i.args), &entry); err != nil {
+				t.Fatalf("the entry point %s: %v", i.args, err)
+			}
 		case i.name == "RUN":
 			script = i.args
 		case i.name == "ARG" && strings.HasPrefix(i.args, "TAGS="):
@@ -121,8 +127,7 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	if strings.Count(script, "/out/function") != 1 || !strings.Contains(script, "${FUNCTION}") {
 		t.Fatalf("the command %q", script)
 	}
-	binary := filepath.Join(out, "function")
-	cmd := exec.CommandContext(t.Context(), "sh", "-euc", strings.ReplaceAll(script, "/out/function", binary))
+	cmd := exec.CommandContext(t.Context(), "sh", "-euc", strings.ReplaceAll(script, "/out/", out+"/"))
 	cmd.Dir = src
 	cmd.Env = append(os.Environ(), "FUNCTION=probe", tags)
 	if said, err := cmd.CombinedOutput(); err != nil {
@@ -132,6 +137,18 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	if trimmed, err := filepath.Glob(filepath.Join(src, "build", "trim", "*", "go.mod")); err != nil || len(trimmed) != 1 || !strings.Contains(script, `go build -modfile "${modfile}"`) {
 		t.Errorf("it is not built with what trim writes, %v, %v: %s", trimmed, err, script)
 	}
+	for i, word := range entry {
+		if name, ok := strings.CutPrefix(word, "/"); ok {
+			entry[i] = filepath.Join(out, name)
+			t.Run(name, func(t *testing.T) { standsAlone(t, filepath.Join(out, name), src) })
+		}
+	}
+	t.Run("it serves with the environment of its manifest", func(t *testing.T) { serve(t, entry) })
+}
+
+// standsAlone checks that a binary wants nothing that the image has not, and tells nothing of where it was built.
+func standsAlone(t *testing.T, binary, src string) {
+	t.Helper()
 	f, err := elf.Open(binary)
 	if err != nil {
 		t.Fatal(err)
@@ -152,12 +169,11 @@ func TestBuildAsTheDockerfileSays(t *testing.T) {
 	if bytes.Contains(content, []byte(src)) {
 		t.Error("the binary tells where it was built")
 	}
-	t.Run("it serves with the environment of its manifest", func(t *testing.T) { serve(t, binary) })
 }
 
 // serve runs the function probe as Cloud Run would with the manifest: with its variables, secrets included, and a port. Then it
 // stops it, as Cloud Run does.
-func serve(t *testing.T, binary string) {
+func serve(t *testing.T, entry []string) {
 	t.Helper()
 	s := manifest.Settings{
 		Project: projectID, ProjectNumber: projectNumber, Region: region, Stage: "prod", Environment: "prod", Database: "lrcp-prod",
@@ -197,7 +213,7 @@ func serve(t *testing.T, binary string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary)
+	cmd := exec.CommandContext(ctx, entry[0], entry[1:]...)
 	cmd.Env = env
 	said, err := cmd.StdoutPipe()
 	if err != nil {
@@ -331,7 +347,7 @@ func TestIgnored(t *testing.T) {
 	ignored := dockerIgnored(t)
 	for file, want := range map[string]bool{
 		"go.mod": false, "shared/llm/llm.go": false, "functions/qa/cmd/main.go": false, "shared/catalog/models.json": false,
-		".git/config": true, ".lrcp/assets.json": true, "node_modules/a/b.js": true, "bin/lrcp": true, "sharedx": true, "infra/trim/trim.go": false, "infra/trim/cmd/main.go": false,
+		".git/config": true, ".lrcp/assets.json": true, "node_modules/a/b.js": true, "bin/lrcp": true, "sharedx": true, "infra/trim/trim.go": false, "infra/trim/cmd/main.go": false, "infra/timerslack/main.go": false, "infra/timerslack/main_test.go": true,
 		"shared/llm/llm_test.go": true, "shared/llm/testdata/a.json": true, "infra/local/local.go": true, ".env": true,
 	} {
 		if got := ignored(file); got != want {

@@ -46,9 +46,11 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 	for _, f := range manifest.Functions() {
 		list.Args = append(list.Args, "./functions/"+f.Name+"/cmd")
 	}
-	// It decides on what is in an image, too.
-	const trimmer = "infra/trim/cmd"
-	list.Args = append(list.Args, "./"+trimmer)
+	// What decides on what is in an image, and what starts it, are parts of it, too.
+	beside := [...]string{"infra/trim/cmd", "infra/timerslack"}
+	for _, folder := range beside {
+		list.Args = append(list.Args, "./"+folder)
+	}
 	out, err := t.opts.Runner.Run(ctx, list)
 	if err != nil {
 		return nil, err
@@ -73,9 +75,13 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 		}
 		return goPackage{}, fmt.Errorf("go list does not know %s", folder)
 	}
-	trims, err := in(trimmer)
-	if err != nil {
-		return nil, err
+	var common []goPackage
+	for _, folder := range beside {
+		p, err := in(folder)
+		if err != nil {
+			return nil, err
+		}
+		common = append(common, p)
 	}
 	tags := map[string]string{}
 	for _, f := range manifest.Functions() {
@@ -83,19 +89,22 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if tags[f.Name], err = t.digest(f, main, trims, ours); err != nil {
+		if tags[f.Name], err = t.digest(f, append(common[:len(common):len(common)], main), ours); err != nil {
 			return nil, err
 		}
 	}
 	return tags, nil
 }
 
-// digest returns a digest of the files that a binary is made from, short enough for a tag.
-func (t *Target) digest(f manifest.Function, main, trimmer goPackage, ours map[string]goPackage) (string, error) {
+// digest returns a digest of the files that commands are made from, short enough for a tag.
+func (t *Target) digest(f manifest.Function, commands []goPackage, ours map[string]goPackage) (string, error) {
 	files := []string{"go.mod", "go.sum", dockerfile}
-	packages := map[string]bool{main.ImportPath: true}
-	for _, name := range slices.Concat(main.Deps, trimmer.Deps, []string{trimmer.ImportPath}) {
-		packages[name] = true
+	packages := map[string]bool{}
+	for _, c := range commands {
+		packages[c.ImportPath] = true
+		for _, name := range c.Deps {
+			packages[name] = true
+		}
 	}
 	for name := range packages {
 		p, ok := ours[name]

@@ -112,7 +112,8 @@ func measure(ctx context.Context, o options) (*Report, error) {
 		r.Notes = append(r.Notes, "A quick run: its tails mean little.")
 	}
 	r.Notes = append(r.Notes, "Every gateway runs alone under load, caches are off, and retries are as each has them by default or off; all programs in Go collect their garbage at GOGC=100, as this gateway does on Cloud Run.",
-		"Full telemetry is traces, LLM Observability, metrics and log lines, sent in the background to a stand-in for the agent as on Cloud Run; off is none of it but the log's errors.")
+		"Full telemetry is traces, LLM Observability, metrics and log lines, sent in the background to a stand-in for the agent as on Cloud Run; off is none of it but the log's errors.",
+		"This gateway is started as its image starts it, with timers that may be "+slack+" late (infra/timerslack); where a row of another says so, that is, too.")
 
 	fmt.Fprintln(os.Stderr, "building")
 	if err := build(ctx, root, o.against); err != nil {

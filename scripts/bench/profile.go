@@ -35,7 +35,7 @@ func (b *bed) inspect(ctx context.Context, name string, telemetry bool, requests
 	}
 	t := &target{name: name, addr: addr}
 	t.ready()
-	if t.proc, err = start(ctx, b.cores.gateway, name, append(b.ours(addr, name, telemetry), "BENCH_DEBUG="+debug), "build/completion-profiled"); err != nil {
+	if t.proc, err = start(ctx, b.cores.gateway, name, append(b.ours(addr, name, telemetry), "BENCH_DEBUG="+debug), "build/timerslack", slack, "build/completion-profiled"); err != nil {
 		return Allocations{}, err
 	}
 	defer t.proc.stop()

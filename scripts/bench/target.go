@@ -26,12 +26,18 @@ const (
 	bifrost = "Bifrost core"
 	portkey = "Portkey"
 	litellm = "LiteLLM proxy"
-	apiKey  = "sk-key-of-the-benchmark"
+	// What the image of this gateway does for itself, done for others.
+	proxyLate   = "ReverseProxy, timer slack"
+	bifrostLate = "Bifrost core, timer slack"
+
+	apiKey = "sk-key-of-the-benchmark"
 	// goEnv is Go's default, which Cloud Run leaves as it is: an instance serves many requests at once there, within its memory.
 	goEnv    = "GOGC=100"
 	cacheDir = "lrcp-bench"
 	// deployedTags are what lrcp deploy cloudrun builds with where the route is openai; see infra/buildtags.
 	deployedTags = "lambda.norpc,without_dynamodb,without_lambda,without_gemini"
+	// slack is what the image's entry point says.
+	slack = "1ms"
 )
 
 // target is something that requests are sent to.
@@ -111,7 +117,7 @@ func (b *bed) stop() {
 	}
 }
 
-// build compiles the helpers, and the function as it is deployed: with the flags of its Dockerfile.
+// build compiles the helpers, and the function and what starts it as they are deployed: with the flags of the Dockerfile.
 func build(ctx context.Context, root, against string) error {
 	for _, dir := range []string{"build/log", "build/state"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -132,6 +138,9 @@ func build(ctx context.Context, root, against string) error {
 		if err := command(ctx, dir, "go", "build", "-tags", deployedTags, "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(out, name), "./functions/completion/cmd"); err != nil {
 			return err
 		}
+	}
+	if err := command(ctx, root, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(out, "timerslack"), "./infra/timerslack"); err != nil {
+		return err
 	}
 	return buildProfiled(ctx, root, out)
 }
@@ -216,19 +225,29 @@ func (b *bed) setUp(ctx context.Context, only string) (err error) {
 			own[1] = t.addr
 			return b.run(ctx, b.cores.gateway, "reverseproxy", []string{goEnv}, "build/reverseproxy", own...)
 		}},
+		{proxyLate, 10 * time.Second, "", func(t *target) (*process, error) {
+			t.version = "Go standard library"
+			own[1] = t.addr
+			return b.late(ctx, "reverseproxy-late", []string{goEnv}, "build/reverseproxy", own...)
+		}},
 		{oursOff, 10 * time.Second, "", func(t *target) (*process, error) {
-			return b.run(ctx, b.cores.gateway, "ours-off", b.ours(t.addr, "off", false), "build/completion")
+			return b.late(ctx, "ours-off", b.ours(t.addr, "off", false), "build/completion")
 		}},
 		{oursOn, 10 * time.Second, "", func(t *target) (*process, error) {
-			return b.run(ctx, b.cores.gateway, "ours-on", b.ours(t.addr, "on", true), "build/completion")
+			return b.late(ctx, "ours-on", b.ours(t.addr, "on", true), "build/completion")
 		}},
 		{against, 10 * time.Second, "", func(t *target) (*process, error) {
-			return b.run(ctx, b.cores.gateway, "against", b.ours(t.addr, "against", true), "build/completion-against")
+			return b.late(ctx, "against", b.ours(t.addr, "against", true), "build/completion-against")
 		}},
 		{bifrost, 20 * time.Second, "", func(t *target) (*process, error) {
 			t.version = moduleVersion(ctx, "github.com/maximhq/bifrost/core") + " behind net/http"
 			own[1] = t.addr
 			return b.run(ctx, b.cores.gateway, "bifrost", []string{goEnv}, "build/bifrost", own...)
+		}},
+		{bifrostLate, 20 * time.Second, "", func(t *target) (*process, error) {
+			t.version = moduleVersion(ctx, "github.com/maximhq/bifrost/core")
+			own[1] = t.addr
+			return b.late(ctx, "bifrost-late", []string{goEnv}, "build/bifrost", own...)
 		}},
 		{portkey, 30 * time.Second, "x-portkey-provider: openai\r\nx-portkey-custom-host: " + upstream + "/v1\r\n", func(t *target) (*process, error) {
 			return b.portkey(ctx, t)
@@ -284,6 +303,11 @@ func (b *bed) run(ctx context.Context, core, name string, env []string, command 
 		b.procs = append(b.procs, p)
 	}
 	return p, err
+}
+
+// late runs a gateway as the image of this one does, with timers that may be late; see infra/timerslack.
+func (b *bed) late(ctx context.Context, name string, env []string, command string, args ...string) (*process, error) {
+	return b.run(ctx, b.cores.gateway, name, env, "build/timerslack", append([]string{slack, command}, args...)...)
 }
 
 // ours is the environment of the function as on Cloud Run, with a file for its state, and with what is not the answer's done after it.

@@ -119,6 +119,7 @@ func newCloud(t *testing.T) *cloud {
 		c.write(t, filepath.Join(root, name), "")
 	}
 	c.write(t, filepath.Join(root, "infra", "trim", "cmd", "main.go"), "package main")
+	c.write(t, filepath.Join(root, "infra", "timerslack", "main.go"), "package main")
 	urls := map[string]string{}
 	for _, name := range routes.Functions() {
 		c.write(t, filepath.Join(root, "functions", name, "cmd", "main.go"), "package main")

@@ -230,7 +230,7 @@ func listPackages() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, folder := range append(folders, "infra/trim/cmd") {
+	for _, folder := range append(folders, "infra/trim/cmd", "infra/timerslack") {
 		one, err := answer(map[string]any{
 			"ImportPath": "m/" + folder, "Name": "main", "Dir": filepath.Join(root, folder), "GoFiles": []string{"main.go"},
 			"Module": map[string]any{"Path": "m", "Main": true, "Dir": root},
