@@ -7,7 +7,8 @@
 // Go's runtime watches over itself from a thread of its own, which sleeps 20 µs at a time when an idle process gets a request; the kernel
 // adds 50 µs, unless it is told otherwise. On a single core each time takes an interrupt and two changes of threads out of the request, which
 // virtual machines make dear. With 1 ms, what a gateway has to do for a request is done first. Deadlines and waits come late by that
-// much at most, where answers take hundreds of milliseconds.
+// much at most, where answers take hundreds of milliseconds; and as late the runtime notices that a thread is stuck in the kernel, and
+// gives its processor to another.
 //
 // The program replaces this one, with the same process ID, standard streams and environment. A thread can set this only for itself
 // and for what it starts, so it must come before Go's runtime; see prctl(2), PR_SET_TIMERSLACK. It makes no difference to a program but when its
