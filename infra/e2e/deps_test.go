@@ -45,6 +45,7 @@ type library struct {
 // libraries are all that code may import. Tests may import any of them, and those of testLibraries.
 var libraries = []library{
 	{path: "golang.org/x/sync", in: []string{"shared", "functions", "infra"}},
+	{path: "golang.org/x/sys/unix", in: []string{"infra/timerslack"}, oneFile: true},
 	{path: "github.com/maypok86/otter/v2", in: []string{"shared/cache"}, oneFile: true},
 	{path: "go.etcd.io/bbolt", in: []string{"shared/internal/boltfile", "shared/control/bolt", "shared/outbox/bolt", "shared/limit/bolt"}},
 	{path: "github.com/DataDog/dd-trace-go/v2", in: []string{"shared/telemetry/datadog", "shared/serverless"}},
