@@ -89,7 +89,7 @@ func (t *Target) tags(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if tags[f.Name], err = t.digest(f, append(common[:len(common):len(common)], main), ours); err != nil {
+		if tags[f.Name], err = t.digest(f, slices.Concat(common, []goPackage{main}), ours); err != nil {
 			return nil, err
 		}
 	}
