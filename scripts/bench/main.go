@@ -113,7 +113,7 @@ func measure(ctx context.Context, o options) (*Report, error) {
 	}
 	r.Notes = append(r.Notes, "Every gateway runs alone under load, caches are off, and retries are as each has them by default or off; all programs in Go collect their garbage at GOGC=100, as this gateway does on Cloud Run.",
 		"Full telemetry is traces, LLM Observability, metrics and log lines, sent in the background to a stand-in for the agent as on Cloud Run; off is none of it but the log's errors.",
-		"This gateway is started as its image starts it, with timers that may be "+slack+" late (infra/timerslack); where a row of another says so, that is, too.")
+		"This gateway is started as its image starts it, with timers that may be "+slack+" late (infra/timerslack), but for the row that says otherwise; where a row of another says so, that is, too.")
 
 	fmt.Fprintln(os.Stderr, "building")
 	if err := build(ctx, root, o.against); err != nil {
@@ -204,9 +204,14 @@ func (r *Report) pairs(ctx context.Context, b *bed, rounds, n int, m wire.Mode, 
 	if len(straight) > 0 {
 		*field(r.Targets[0]) = &Added{Quantiles: Quantiles{N: len(straight)}, Direct: median(straight)}
 	}
-	if got := measured[oursOn]; got != nil && measured[against] == nil && !stream && !m.Large {
-		// The warm-up is delivered as well.
-		sent := float64(got.requests + rounds*max(3, n/10))
+	sent := 0.0
+	for _, name := range []string{oursOn, oursPrompt, against} {
+		if got := measured[name]; got != nil {
+			// The warm-up is delivered as well.
+			sent += float64(got.requests + rounds*max(3, n/10))
+		}
+	}
+	if sent > 0 && !stream && !m.Large {
 		r.Delivered = map[string]float64{}
 		for name, count := range after {
 			r.Delivered[name] = (count - before[name]) / sent

@@ -26,7 +26,8 @@ const (
 	bifrost = "Bifrost core"
 	portkey = "Portkey"
 	litellm = "LiteLLM proxy"
-	// What the image of this gateway does for itself, done for others.
+	// What the image of this gateway does for itself, left undone, and done for others.
+	oursPrompt  = "this gateway, full telemetry, no timer slack"
 	proxyLate   = "ReverseProxy, timer slack"
 	bifrostLate = "Bifrost core, timer slack"
 
@@ -235,6 +236,9 @@ func (b *bed) setUp(ctx context.Context, only string) (err error) {
 		}},
 		{oursOn, 10 * time.Second, "", func(t *target) (*process, error) {
 			return b.late(ctx, "ours-on", b.ours(t.addr, "on", true), "build/completion")
+		}},
+		{oursPrompt, 10 * time.Second, "", func(t *target) (*process, error) {
+			return b.run(ctx, b.cores.gateway, "ours-prompt", b.ours(t.addr, "prompt", true), "build/completion")
 		}},
 		{against, 10 * time.Second, "", func(t *target) (*process, error) {
 			return b.late(ctx, "against", b.ours(t.addr, "against", true), "build/completion-against")
